@@ -1,0 +1,1 @@
+"""Wiring: which adapter serves which port, and what each command of the tool does."""

@@ -1,0 +1,1 @@
+"""One YAML file turned into settings and tasks."""

@@ -1,0 +1,1 @@
+"""How one task runs: inline, in a child process, as a command."""

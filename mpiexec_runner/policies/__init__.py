@@ -1,0 +1,1 @@
+"""Small replaceable decisions, each a plain object that fits a Protocol of ``core/ports.py``."""

@@ -1,0 +1,1 @@
+"""The shell around the core: hub loop, interpreter, worker loop, heartbeat sender."""

@@ -1,0 +1,1 @@
+"""What is durable: journal, checkpoints, results, blobs, the run directory and its lease."""

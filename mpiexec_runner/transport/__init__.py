@@ -1,0 +1,1 @@
+"""How bytes travel between ranks: one port (``port.py``), an adapter a file."""

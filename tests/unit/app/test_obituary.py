@@ -1,0 +1,45 @@
+"""What launchers say of a death; the lines are as Open MPI 5.0, MPICH 5.0 and Slurm 22.05 print them."""
+
+import pytest
+
+from mpiexec_runner.app.obituary import Death, Witness
+
+OPEN_MPI = b"""prterun noticed that process rank 2 with PID 7143 on node vm exited on
+signal 9 (Killed).
+"""
+SLURM = b"srun: error: n1: task 3: Segmentation fault\nsrun: error: n1: task 0: Terminated\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (OPEN_MPI, Death(2, "vm", 9)),
+        (SLURM, Death(3, "n1", 11)),
+        (b"[mpiexec@vm] Exit codes: [vm] 0,9,11,9\n", Death(2, "vm", 11)),
+        (b"[mpiexec@a] Exit codes: [a] 0,9 [b] 0,6\n", Death(3, "b", 6)),
+        (b"[mpiexec@vm] Exit codes: [vm] 0,9,0\n", Death(1, "vm", 9)),
+        (b"[mpiexec@vm] Exit codes: [vm] 9,9,0\n", None),
+        (b"[mpiexec@vm] Exit codes: [vm] 0,200\n", None),
+        (b"all is well\n", None),
+    ],
+    ids=[
+        "Open MPI",
+        "Slurm",
+        "the odd one",
+        "on another host",
+        "the only one",
+        "nobody knows",
+        "no signal",
+        "-",
+    ],
+)
+def test_the_first_death_is_found_in_what_is_said(said, expected):
+    witness = Witness()
+    for at in range(0, len(said), 7):
+        witness.hear(said[at : at + 7])
+    assert witness.find_death() == expected
+    witness.close()
+
+
+def test_it_is_said_with_rank_host_and_signal():
+    assert str(Death(2, "vm", 9)) == "rank 2 on host vm was ended by SIGKILL"
