@@ -68,6 +68,8 @@ def launch_command(
     environ: Mapping[str, str],
     cores: int,
     module: str = "mpiexec_runner",
+    *,
+    witnessed: bool = False,
 ) -> LaunchPlan:
     """Write the command line that starts this Python under a launcher.
 
@@ -87,6 +89,8 @@ def launch_command(
         How many cores the ranks may use on this machine; a batch job's own number goes before.
     module
         What ``python -m`` runs in each rank.
+    witnessed
+        Whether a :class:`~mpiexec_runner.app.obituary.Witness` will hear what the launcher says.
     """
     env = dict(environ)
     if in_slurm_step(environ):
@@ -108,7 +112,7 @@ def launch_command(
             options += _failure_detector(environ)
         options += [word for name in (OUTSIDE, TERMINAL) if name in env for word in ("-x", name)]
         warnings += _allow_root(env)
-    elif launcher.vendor in (Vendor.MPICH, Vendor.INTEL_MPI):
+    elif launcher.vendor in (Vendor.MPICH, Vendor.INTEL_MPI) and witnessed:
         options = ["-print-all-exitcodes"]  # else it tells of one that it has ended itself
     else:
         options = []
@@ -301,9 +305,8 @@ def _pass_on(process: subprocess.Popen[bytes], witness: Witness | None) -> list[
 
     def copy(source: IO[bytes], target: int, witness: Witness) -> None:
         while part := os.read(source.fileno(), 65536):
-            witness.hear(part)
             with contextlib.suppress(OSError):  # nobody reads it any more
-                os.write(target, part)
+                os.write(target, witness.hear(part))
 
     threads = []
     for number, source in ((1, process.stdout), (2, process.stderr)):

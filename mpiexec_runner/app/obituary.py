@@ -32,6 +32,7 @@ _OPEN_MPI = re.compile(
     r"signal (?P<signal>\d+)"
 )
 _HYDRA = re.compile(r"Exit codes: (?P<hosts>(?:\[\S+\] [\d,]+\s*)+)")
+_ALL_WELL = re.compile(rb"\[mpiexec@[^]\s]+\] Exit codes:(?: \[\S+\] [0,]+)+\n")
 _HYDRA_HOST = re.compile(r"\[(\S+)\] ([\d,]+)")
 _SLURM = re.compile(r"srun: error: (?P<host>[^:\s]+): task (?P<rank>\d+): (?P<name>[A-Z][A-Za-z ]+)")
 
@@ -61,9 +62,10 @@ class Witness:
         self._segments: set[str] = set()
         self._looks = 0
 
-    def hear(self, part: bytes) -> None:
-        """Take in what was said."""
+    def hear(self, part: bytes) -> bytes:
+        """Take in what was said; what of it is for people."""
         self._said = (self._said + part)[-KEPT_BYTES:]
+        return _ALL_WELL.sub(b"", part)
 
     def look(self, launcher: int) -> None:
         """Find the ranks below a launcher, and what they share; to be called now and then."""

@@ -69,7 +69,7 @@ def plan(request: Request, launch: Launch, run_dir: str) -> LaunchPlan:
     if request.resume:  # a new run's are in its run.yaml already
         argv += [word for change in request.overrides for word in ("--set", change)]
     ranks = launch.ranks or default_ranks(os.environ)
-    return launch_command(launcher, ranks, argv, os.environ, usable_cores())
+    return launch_command(launcher, ranks, argv, os.environ, usable_cores(), witnessed=True)
 
 
 def start(request: Request, launch: Launch, say: Say) -> int:

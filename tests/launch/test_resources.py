@@ -47,7 +47,7 @@ workflow:
     for_each: {i: [0, 1, 2, 3, 4, 5]}
     command: |
       cd $MPIEXEC_RUNNER_TASK_DIR
-      if [ {i} = 5 ] && mkdir $MPIEXEC_RUNNER_RUN_DIR/begun; then
+      if [ {i} = 5 ] && [ $MPIEXEC_RUNNER_ATTEMPT = 1 ]; then
         trap 'echo loser > $MPIEXEC_RUNNER_TASK_DIR/answer; exit 1' TERM
         sleep 100 & wait
       fi

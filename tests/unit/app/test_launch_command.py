@@ -29,7 +29,7 @@ def _ordinary_user_without_terminal(monkeypatch) -> None:
 def plan_for(
     which: Launcher, ranks: int = 3, environ: dict[str, str] = HOME, cores: int = 2
 ) -> launch.LaunchPlan:
-    return launch_command(which, ranks, ["run", "c.yaml"], environ, cores)
+    return launch_command(which, ranks, ["run", "c.yaml"], environ, cores, witnessed=True)
 
 
 OPEN = ("/mpi/mpiexec", "--bind-to", "none", "--stdin", "none")
@@ -73,7 +73,7 @@ def test_command_lines(
 
 def test_another_module_can_be_started() -> None:
     plan = launch_command(launcher(Vendor.MPICH), 1, ["x"], HOME, 1, module="a.b")
-    assert plan.argv[-4:] == (sys.executable, "-m", "a.b", "x")
+    assert plan.argv == ("/mpi/mpiexec", "-n", "1", sys.executable, "-m", "a.b", "x")
 
 
 def test_ranks_can_undo_the_launch() -> None:

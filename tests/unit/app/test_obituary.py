@@ -41,5 +41,12 @@ def test_the_first_death_is_found_in_what_is_said(said, expected):
     witness.close()
 
 
+def test_that_all_ranks_ended_well_is_not_for_people():
+    witness = Witness()
+    assert witness.hear(b"done\n[mpiexec@vm] Exit codes: [vm] 0,0 [vn] 0\n") == b"done\n"
+    assert witness.hear(b"[mpiexec@vm] Exit codes: [vm] 0,9\n") == b"[mpiexec@vm] Exit codes: [vm] 0,9\n"
+    witness.close()
+
+
 def test_it_is_said_with_rank_host_and_signal():
     assert str(Death(2, "vm", 9)) == "rank 2 on host vm was ended by SIGKILL"
