@@ -27,7 +27,7 @@ class Control:
     """Carries out what people ask."""
 
     def __init__(self, desk: Desk, outcomes: Outcomes, settings: SchedulerSettings) -> None:
-        self._state, self._fleet, self._graph, self._hosts, self._out = desk
+        self._state, self._fleet, self._graph, self._hosts, _, self._out = desk
         self._outcomes, self._ageing_s = outcomes, settings.ageing_s
 
     def on_cancel_requested(self, event: CancelRequested) -> None:

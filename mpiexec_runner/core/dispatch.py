@@ -69,6 +69,12 @@ class Dispatcher:
         """Tell that the workers, or the tasks, are not those any more that a reservation was made for."""
         self._gangs.clear()
 
+    def fleet_changed(self) -> None:
+        """Who is there has changed: reservations are void, and every line is to be looked at again."""
+        self.forget_reservation()
+        self._state.ready.unpark()
+        self._state.ready.doubt()
+
     # --- assigning
 
     def _assign_all(self, commands: list[AnyCommand]) -> None:

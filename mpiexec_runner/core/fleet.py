@@ -235,6 +235,10 @@ class Fleet:
 
     # --- who there is
 
+    def someone_is_there(self) -> bool:
+        """Whether any worker is neither lost nor gone."""
+        return any(worker.state not in GONE for worker in self._state.workers.values())
+
     def has_room(self) -> bool:
         """Whether any worker may have room."""
         return any(group.idle or group.busy for group in self._groups.values())

@@ -10,6 +10,7 @@ import msgspec
 
 from mpiexec_runner.core.fleet import Fleet
 from mpiexec_runner.core.graph import Graph
+from mpiexec_runner.core.heartbeat import HeartbeatManager
 from mpiexec_runner.core.hosts import Hosts
 from mpiexec_runner.core.kinds import Kind
 from mpiexec_runner.core.ports import Retry
@@ -43,6 +44,7 @@ class Desk(NamedTuple):
     fleet: Fleet
     graph: Graph
     hosts: Hosts
+    heartbeats: HeartbeatManager
     out: list[AnyCommand]
 
 
@@ -50,7 +52,7 @@ class Outcomes:
     """Books how attempts ended."""
 
     def __init__(self, desk: Desk, retry: Retry, draw: Draw) -> None:
-        self._state, self._fleet, self._graph, self._hosts, self._out = desk
+        self._state, self._fleet, self._graph, self._hosts, _, self._out = desk
         self._retry, self._draw = retry, draw
 
     def take(self, worker: Worker | None, outcomes: list[Outcome]) -> None:
@@ -280,6 +282,13 @@ class Outcomes:
             ]
             if unbegun:
                 self._out.append(RetractTasks(excluded.id, unbegun))
+
+    def requeue(self, task: Task) -> None:
+        """A task that no worker holds any longer: to the head of the queue, or to its end if unwanted."""
+        if task.cancelling:
+            self.settle_without(task, TaskState.CANCELLED, "cancelled")
+        else:
+            self._state.make_ready(task, front=True)
 
     # --- gangs
 

@@ -12,6 +12,7 @@ import msgspec
 from mpiexec_runner.core.kinds import Kind
 from mpiexec_runner.core.limits import Usage
 from mpiexec_runner.core.queue import ReadyQueue
+from mpiexec_runner.core.settings import LimitSettings
 from mpiexec_runner.core.tasks import NOBODY, Gang, Host, Task, Twin, Worker
 from mpiexec_runner.core.transitions import TASK_MOVES, WORKER_MOVES
 from mpiexec_runner.errors import InvariantBroken
@@ -193,6 +194,17 @@ class RunState(Facts):
                 yield task
 
     # --- who holds what
+
+    def count_usage(self, limits: LimitSettings) -> None:
+        """Count what is held against the limits, where there are any."""
+        self.usage = Usage(limits) if Usage.is_needed(limits) else None
+        if self.usage is None:
+            return
+        for worker in self.workers.values():
+            for task in worker.tasks.values():
+                gang = self.gangs.get(task.spec.id)
+                follows = gang is not None and gang.workers[0] != worker.id
+                self.usage.book(worker, task.kind, 1, follows=follows)
 
     def give(self, worker: Worker, kind: Kind, tasks: list[Task]) -> None:
         """Book ready tasks of one kind, already out of the queue, on a worker."""
