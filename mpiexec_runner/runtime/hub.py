@@ -48,10 +48,12 @@ from mpiexec_runner.model.messages import (
 )
 from mpiexec_runner.model.tasks import Failure, FailureClass, Outcome, Verdict
 from mpiexec_runner.runtime.clock import SYSTEM, Clock
+from mpiexec_runner.runtime.intake import Intake, name_values
 from mpiexec_runner.runtime.interpreter import Interpreter
 from mpiexec_runner.runtime.onlooker import Onlooker
 from mpiexec_runner.runtime.port import Adder, Keeper
 from mpiexec_runner.runtime.requests import RequestDesk
+from mpiexec_runner.runtime.shortage import Shortage
 from mpiexec_runner.runtime.standstill import Standstill
 from mpiexec_runner.runtime.term import Term
 from mpiexec_runner.transport import codec
@@ -129,8 +131,11 @@ class Hub:
         self._desk = RequestDesk(keeper, lambda what: listener.worker_noted(transport.rank, what))
         self._monotonic, self._waiter = clock.source.monotonic, clock.source.waiter()
         self._standstill = Standstill(listener.noted)
+        self._shortage = Shortage(keeper.check_room, self._standstill)
         self._inbox: deque[AnyEvent] = deque()
         self._woken = clock.source.signal()
+        self._intake = Intake(keeper.blobs, self._woken.set)
+        self._leaving: dict[int, str] = {}
         self._term, self._mind = term, mind
         self._turned = clock.now()
         self._quarantined: set[int] = set(gone)
@@ -271,9 +276,10 @@ class Hub:
 
     def _wait(self) -> None:
         wanted = self._standstill.due if self._standstill.is_on else self._scheduler.next_deadline()
-        due = min(wanted, self._next_look) - self._clock.now()
-        step_s = self._waiter.next_s(self._monotonic() + due)
-        if self._woken.wait(step_s):
+        self._wait_until(self._monotonic() + min(wanted, self._next_look) - self._clock.now())
+
+    def _wait_until(self, due: float) -> None:
+        if self._woken.wait(self._waiter.next_s(due)):
             self._woken.clear()
 
     # --- what comes in
@@ -281,20 +287,30 @@ class Hub:
     def _collect(self) -> Iterator[AnyEvent]:
         """Everything that has happened since the last round, in order."""
         yield from self._take_inbox()
-        packets = [*self._standstill.take(), *self._transport.receive()]
-        for at, packet in enumerate(packets):
-            if packet.source in self._quarantined:
-                continue
-            try:
-                yield from list(self._translate(packet))  # all of it, or nothing
-            except PeerError as error:
-                yield from self._quarantine(packet.source, f"it sent {error}")
-            except StorageFull as error:
-                self._standstill.begin(error, self._clock.now(), functools.partial(self._keep_all, packet))
-                self._standstill.hear(packets[at:])
-                return  # who is gone is asked for when all that they said is taken in
-        for rank, why in self._transport.gone():
-            yield from self._quarantine(rank, why)
+        arrived = [*self._standstill.take(), *self._transport.receive()]
+        self._leaving.update(self._transport.gone())
+        self._intake.add([packet for packet in arrived if packet.source not in self._quarantined])
+        try:
+            for packet in self._intake.ready():
+                yield from self._take_in(packet)
+        except StorageFull as error:
+            self._standstill.begin(error, self._clock.now(), self._go_on_taking_in, self._intake.results())
+            return
+        for rank in [rank for rank in self._leaving if not self._intake.holds(rank)]:
+            yield from self._quarantine(rank, self._leaving.pop(rank))
+
+    def _take_in(self, packet: Packet) -> Iterator[AnyEvent]:
+        if packet.source in self._quarantined:
+            return
+        try:
+            yield from list(self._translate(packet))  # all of it, or nothing
+        except PeerError as error:
+            yield from self._quarantine(packet.source, f"it sent {error}")
+
+    def _go_on_taking_in(self) -> None:
+        """Raises ``StorageFull`` for as long as nothing can be taken in."""
+        self._keeper.check_room()
+        self._intake.retry()
 
     def _take_inbox(self) -> Iterator[AnyEvent]:
         """What was posted; submissions that follow one another become one event."""
@@ -356,14 +372,19 @@ class Hub:
                     assert_never(message)
 
     def _take_results(self, source: int, message: Finished, buffers: list[memoryview]) -> Iterator[AnyEvent]:
+        outcomes = name_values(message, buffers)[0] if buffers else message.outcomes
+        outcomes, again = self._shortage.split(outcomes, self._clock.now())
         if self._term is not None:
             self._term.took(source)
-        outcomes = self._keep_values(message.outcomes, buffers)
         added: list[AnyEvent] = []
         if any(outcome.more for outcome in outcomes):
             outcomes, added = self._take_additions(outcomes)
         self._interpreter.places.ended(outcomes)
-        yield TasksFinished(source, outcomes)
+        if again:
+            yield TasksStarted(source, again)  # else it would have the same number again
+            yield TasksReturned(source, again)
+        if outcomes:
+            yield TasksFinished(source, outcomes)
         yield from added  # in the same batch: on record together, or not at all
 
     def _take_additions(self, outcomes: list[Outcome]) -> tuple[list[Outcome], list[AnyEvent]]:
@@ -387,29 +408,6 @@ class Hub:
             kept.append(outcome)
         return kept, added
 
-    def _keep_all(self, packet: Packet) -> None:
-        """Put the large values of a packet into the blob store; it will be translated later."""
-        for message in codec.decode(packet.body):
-            if isinstance(message, Finished):
-                self._keep_values(message.outcomes, packet.buffers)
-
-    def _keep_values(self, outcomes: list[Outcome], buffers: list[memoryview]) -> list[Outcome]:
-        """Put the large values that came beside a message into the blob store, before they are recorded."""
-        if not buffers:
-            return outcomes
-        kept, at = [], 0
-        for outcome in outcomes:
-            if outcome.blob is None:
-                kept.append(outcome)
-                continue
-            parts = buffers[at : at + len(outcome.blob.sizes)]
-            at += len(parts)
-            if [part.nbytes for part in parts] != list(outcome.blob.sizes):
-                raise PeerError(f"the result of task {outcome.task} without its buffers")
-            blob = self._keeper.blobs.put(f"result-{outcome.task}-{outcome.attempt}", parts)
-            kept.append(msgspec.structs.replace(outcome, blob=blob))
-        return kept
-
     # --- the end
 
     def dismiss(self) -> None:
@@ -418,9 +416,12 @@ class Hub:
             self._send(rank, Stop())
         give_up_at = self._monotonic() + GOODBYE_GRACE_S
         while self.missing() and self._monotonic() < give_up_at:
-            if list(self._collect()):  # all of it, though only the goodbyes matter now
+            if self._standstill.is_on:
+                self._standstill.hear(self._transport.receive())
+                self._standstill.try_again(self._clock.now())
+            elif list(self._collect()):  # all of it, though only the goodbyes matter now
                 self._waiter.traffic()
-            self._waiter.wait(give_up_at)
+            self._wait_until(give_up_at)
         for rank in self.missing():
             self._listener.worker_noted(rank, "did not leave in time")
 

@@ -8,6 +8,7 @@ import functools
 import math
 import os
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from mpiexec_runner.core import snapshot
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.errors import StorageError
 from mpiexec_runner.runtime.control import Answer, ControlBox, Taken
+from mpiexec_runner.storage.atomic import check_room
 from mpiexec_runner.storage.background import OneAtATime
 from mpiexec_runner.storage.blobs import DirectoryBlobs, MemoryBlobs
 from mpiexec_runner.storage.checkpoint import CheckpointStore
@@ -50,6 +52,9 @@ class MemoryKeeper:
 
     def confirm(self) -> None:
         """Nobody else could have it."""
+
+    def check_room(self) -> None:
+        """There is no disk."""
 
     def requests(self) -> list[Taken]:
         """There is no box to drop requests into."""
@@ -137,6 +142,10 @@ class DirectoryKeeper:
     def confirm(self) -> None:
         """See :class:`~mpiexec_runner.runtime.port.Keeper`."""
         self._lease.confirm()
+
+    def check_room(self) -> None:
+        """See :class:`~mpiexec_runner.runtime.port.Keeper`."""
+        check_room(Path(self.run_dir))
 
     def checkpoint(self, state: RunState) -> None:
         """Write a checkpoint now.

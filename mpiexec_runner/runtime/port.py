@@ -53,6 +53,9 @@ class Keeper(Protocol):
     def confirm(self) -> None:
         """Learn whether this is still the one who keeps the record; ``Fenced`` when it is not."""
 
+    def check_room(self) -> None:
+        """Raise ``StorageFull`` where the disk that has the record is full."""
+
     def requests(self) -> list[Taken]:
         """What people dropped into the control box since the last call."""
 

@@ -30,6 +30,8 @@ class Standstill:
     ----------
     due : float
         When it is tried again, in seconds; infinite while it is off.
+    over_at : float
+        When the last one was over.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -40,7 +42,7 @@ class Standstill:
         self._beats: dict[int, Packet] = {}
         self._results = 0
         self._since, self._pause_s = 0.0, FIRST_PAUSE_S
-        self.due = math.inf
+        self.due, self.over_at = math.inf, -math.inf
 
     @property
     def is_on(self) -> bool:
@@ -72,7 +74,7 @@ class Standstill:
     def hear(self, packets: Sequence[Packet]) -> None:
         """Keep what has come, for :meth:`take`; of heartbeats only the last of each rank."""
         for packet in packets:
-            if _is_beat(packet):
+            if is_beat(packet):
                 self._beats[packet.source] = packet
             else:
                 self._packets.append(packet)
@@ -103,13 +105,13 @@ class Standstill:
             self.due = now + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             return False
-        self._error, self._results, self.due = None, 0, math.inf
+        self._error, self._results, self.due, self.over_at = None, 0, math.inf, now
         self._note(f"there is room again after {now - self._since:.1f} s: the run goes on")
         return True
 
     def given_up(self) -> StorageError:
         """The error for when the run cannot wait for room any longer."""
-        results = self._results + sum(map(_results_in, self._packets))
+        results = self._results + sum(map(results_in, self._packets))
         lost = f"{results} results that came meanwhile are lost, and their tasks will be run again"
         return StorageError(
             f"told to stop while the disk is full: {self._error}. "
@@ -117,11 +119,13 @@ class Standstill:
         )
 
 
-def _is_beat(packet: Packet) -> bool:
+def is_beat(packet: Packet) -> bool:
+    """Whether a packet is nothing but a heartbeat."""
     return not packet.buffers and all(isinstance(message, Beat) for message in _messages(packet) or [None])
 
 
-def _results_in(packet: Packet) -> int:
+def results_in(packet: Packet) -> int:
+    """How many results there are in a packet."""
     return sum(len(message.outcomes) for message in _messages(packet) if isinstance(message, Finished))
 
 

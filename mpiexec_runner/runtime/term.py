@@ -12,7 +12,7 @@ from mpiexec_runner.core.settings import HeartbeatSettings
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.model.events import AnyEvent, WorkerSwitched
 from mpiexec_runner.model.messages import Kept, Pulse, RollCall
-from mpiexec_runner.storage.port import JournalPort, Position
+from mpiexec_runner.storage.port import JournalPort
 from mpiexec_runner.transport import codec
 from mpiexec_runner.transport.port import Transport
 
@@ -51,7 +51,7 @@ class Term:
         self._called = False
         self._taken: Counter[int] = Counter()
         self._told: dict[int, int] = {}
-        self._marked: tuple[Position, dict[int, int]] | None = None
+        self._marked: tuple[int, dict[int, int]] | None = None
         self._confirm_at = 0.0
 
     def begin(self) -> None:
@@ -90,7 +90,7 @@ class Term:
             if now >= self._confirm_at:
                 self._confirm_at = now + CONFIRM_EVERY_S
                 if self._taken != self._told:
-                    self._marked = journal.position(), dict(self._taken)
+                    self._marked = journal.count(), dict(self._taken)
         elif journal.is_durable(self._marked[0]):
             (_, counts), self._marked = self._marked, None
             for rank, count in counts.items():

@@ -7,13 +7,15 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from typing_extensions import Buffer
 
 from mpiexec_runner.errors import StorageError, StorageFull
 
+ROOM_BYTES = 2**16
+"""A file system that takes less than this is full."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDIES = {
     errno.ENOSPC: "make room on that file system",
@@ -113,12 +115,7 @@ def write_bytes(path: Path, *parts: Buffer, mode: int = 0o600) -> None:
         The disk refused; ``path`` is as it was.
     """
     with written_aside(path) as temporary:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            for part in parts:
-                write_all(fd, part)
-        finally:
-            os.close(fd)
+        _write_new(temporary, parts, mode)
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -126,11 +123,12 @@ def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
     write_bytes(path, text.encode(), mode=mode)
 
 
-def create_exclusively(path: Path, data: Buffer, *, mode: int = 0o600) -> bool:
+def create_exclusively(path: Path, data: Buffer, *, mode: int = 0o600, durable: bool = True) -> bool:
     """Make ``path`` hold ``data`` unless it exists; whether it was made. Of many callers, one makes it.
 
     The name appears with the whole content or not at all. A hard link arbitrates, which holds on NFS too,
-    where ``O_EXCL`` once did not (open(2), O_EXCL).
+    where ``O_EXCL`` once did not (open(2), O_EXCL). Without ``durable`` that is so until the host dies: who
+    wants more syncs the file and its directory.
 
     Raises
     ------
@@ -139,17 +137,38 @@ def create_exclusively(path: Path, data: Buffer, *, mode: int = 0o600) -> bool:
     """
     temporary = temporary_name(path)
     try:
-        write_bytes(temporary, data, mode=mode)
+        if durable:
+            write_bytes(temporary, data, mode=mode)
+        else:
+            _write_new(temporary, (data,), mode)
         try:
             os.link(temporary, path)
         except FileExistsError:
             # The answer of an NFS server can get lost and the request be repeated: the count of links tells.
             return temporary.stat().st_nlink == 2
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
     except OSError as error:
         raise storage_error("create", path, error) from error
     else:
         return True
+    finally:
+        remove_quietly(temporary)
+
+
+def check_room(directory: Path) -> None:
+    """See whether a file system takes anything; nothing is left there.
+
+    Raises
+    ------
+    StorageError
+        It does not: a :class:`StorageFull` where it has no room for :data:`ROOM_BYTES`.
+    """
+    temporary = temporary_name(directory / "room")
+    try:
+        _write_new(temporary, (bytes(ROOM_BYTES),), 0o600)
+    except OSError as error:
+        raise storage_error("write to", directory, error) from error
     finally:
         remove_quietly(temporary)
 
@@ -178,3 +197,12 @@ def remove_quietly(path: Path) -> None:
     """Remove a file of ours that is of no use any more; that it cannot be removed matters to nobody."""
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def _write_new(path: Path, parts: Iterable[Buffer], mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        for part in parts:
+            write_all(fd, part)
+    finally:
+        os.close(fd)

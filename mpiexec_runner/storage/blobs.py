@@ -6,6 +6,7 @@ Nothing here knows what the buffers hold.
 import os
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from pickle import PickleBuffer
@@ -21,6 +22,8 @@ from mpiexec_runner.storage.framing import FrameReader, Whole, frame_header
 
 FORMAT = "mpiexec-runner blob"
 VERSION = 1
+WRITERS = 4
+"""How many blobs are written at a time, at most, for a caller who does not wait."""
 _LONGEST_NAME = 200
 
 
@@ -42,6 +45,7 @@ class DirectoryBlobs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._writers = ThreadPoolExecutor(WRITERS, "blobs")  # without a thread until one is needed
 
     def put(self, key: str, parts: Sequence[Buffer]) -> BlobRef:
         """Keep ``parts`` under ``key``; durable when this returns. An older blob of that key is replaced.
@@ -64,6 +68,10 @@ class DirectoryBlobs:
             raise storage_error("create", path.parent, error) from error
         write_bytes(path, frame_header(payload), payload, *views)
         return BlobRef(key, sizes)
+
+    def begin_put(self, key: str, parts: Sequence[Buffer]) -> Future[BlobRef]:
+        """See :class:`~mpiexec_runner.storage.port.BlobPort`."""
+        return self._writers.submit(self.put, key, parts)
 
     def get(self, ref: BlobRef) -> list[memoryview]:
         """The parts of ``ref``, each as writable bytes of its own.
@@ -108,6 +116,12 @@ class MemoryBlobs:
         kept = tuple(bytes(PickleBuffer(part).raw()) for part in parts)
         self._kept[key] = kept
         return BlobRef(key, tuple(len(part) for part in kept))
+
+    def begin_put(self, key: str, parts: Sequence[Buffer]) -> Future[BlobRef]:
+        """As :meth:`put`: nothing here takes time."""
+        done: Future[BlobRef] = Future()
+        done.set_result(self.put(key, parts))
+        return done
 
     def get(self, ref: BlobRef) -> list[memoryview]:
         """The parts of ``ref``, each as bytes.

@@ -1,6 +1,8 @@
 """Writing the journal: append a batch, make it durable in the background, begin new segments.
 
-Nothing here knows what the events mean. One thread appends; a second one, of the writer's own, syncs.
+Nothing here knows what the events mean. One thread appends; a second one, of the writer's own, syncs. The
+first never waits for an fsync, unless it asks for one: a segment ends where it was synced up to, what is
+behind that place goes to the next one as well, and that is synced, with its name, when its turn comes.
 
 When the disk refuses, the batch at hand is not in the journal, the error says so, and the same append may
 be made again later. After a failed fsync nobody knows what is on disk (the kernel may drop the pages and
@@ -11,16 +13,17 @@ segment.
 
 import contextlib
 import errno
+import itertools
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from mpiexec_runner.errors import StorageError
 from mpiexec_runner.model.events import AnyEvent
-from mpiexec_runner.storage.atomic import create_exclusively, storage_error, write_all
+from mpiexec_runner.storage.atomic import create_exclusively, storage_error, sync_directory, write_all
 from mpiexec_runner.storage.background import BackgroundSync
 from mpiexec_runner.storage.framing import (
     FrameReader,
@@ -52,7 +55,7 @@ class JournalWriter:
         Where reading the journal of the earlier lives ended, ``None`` in the first life. What is behind that
         place (a torn tail) is left where it is and declared cut.
     segment_bytes
-        Size in bytes from which on a new segment is begun.
+        A new segment is begun when so many bytes of the last one are known to be on disk.
     fsync_s
         Longest time in seconds that a batch waits for the background fsync.
 
@@ -82,7 +85,10 @@ class JournalWriter:
         self._offset = 0
         # What the fsyncs so far do not cover, oldest first: the bytes and the offset behind them.
         self._unsynced: list[tuple[bytes, int]] = []
+        self._appended = 0
         self._synced = 0
+        self._is_named = False  # whether the directory is synced, too
+        self._before = resume_at or Position(0, 0)
         self._ends: dict[int, int] = {}  # of the segments that this writer has ended, as the next one says
         self._ragged = False
         self._refused: OSError | None = None
@@ -91,7 +97,7 @@ class JournalWriter:
         self._syncing = threading.Lock()
         self._lock = threading.Lock()
         self._resumed_behind = resume_at.segment if resume_at is not None else 0
-        self._begin_segment(resume_at)
+        self._begin_segment(())
         self._background = BackgroundSync(self._sync_once, fsync_s)
 
     def append(self, now: float, events: Sequence[AnyEvent]) -> None:
@@ -108,6 +114,7 @@ class JournalWriter:
         with self._lock:
             self._write(frame)
             self._offset += len(frame)
+            self._appended += 1
             self._unsynced.append((frame, self._offset))
         self._background.wake()
 
@@ -138,10 +145,14 @@ class JournalWriter:
         """The position behind the last batch. Only after a :meth:`sync` is it certain to stay valid."""
         return Position(self._number, self._offset)
 
-    def is_durable(self, place: Position) -> bool:
-        """Whether all before ``place`` survives the death of the host."""
-        with self._lock:  # no segment is begun before all that the last one holds is safe, or carried over
-            return place.segment < self._number or place.offset <= self._synced
+    def count(self) -> int:
+        """See :class:`~mpiexec_runner.storage.port.JournalPort`."""
+        return self._appended
+
+    def is_durable(self, count: int) -> bool:
+        """See :class:`~mpiexec_runner.storage.port.JournalPort`."""
+        with self._lock:
+            return count <= self._appended - len(self._unsynced)
 
     def close(self) -> None:
         """Sync and end; the descriptor is closed in any case.
@@ -167,36 +178,45 @@ class JournalWriter:
             raise StorageError(f"the journal in {self._directory} is closed")
         self._raise_refusal()
         if self._distrusted:
-            self._rescue_unsynced()
-        elif may_rotate and self._offset >= self._segment_bytes:
-            self.sync()
-            self._begin_segment(Position(self._number, self._offset))
+            with self._syncing:
+                self._move_on()
+        elif may_rotate and self._synced >= self._segment_bytes and self._syncing.acquire(blocking=False):
+            try:  # where an fsync is under way, a later append does it
+                self._move_on()
+            finally:
+                self._syncing.release()
 
-    def _begin_segment(self, previous: Position | None, carried: Iterable[bytes] = ()) -> None:
+    def _move_on(self) -> None:
+        """End the segment where it is known to be on disk, and go on in the next one with what is not."""
+        if self._synced:
+            self._before = Position(self._number, self._synced)
+        self._begin_segment([frame for frame, _ in self._unsynced])
+
+    def _begin_segment(self, carried: Sequence[bytes]) -> None:
         """Make the next segment, with ``carried`` frames in it, whole or not at all, and go on there."""
         self._refuse_strangers()
         number = max([0, *segment_numbers(self._directory)]) + 1
-        before = previous or Position(0, 0)
         header = SegmentHeader(
             run_id=self._run_id,
             segment=number,
             epoch=self._epoch,
-            previous=before.segment,
-            previous_end=before.offset,
+            previous=self._before.segment,
+            previous_end=self._before.offset,
         )
         payload = self._encoder.encode(header)
-        content = b"".join((frame_header(payload), payload, *carried))
+        first = frame_header(payload) + payload
+        ends = list(itertools.accumulate(map(len, carried), initial=len(first)))
         path = segment_path(self._directory, number)
-        if not create_exclusively(path, content):
+        if not create_exclusively(path, b"".join((first, *carried)), durable=False):
             raise _taken_over(path)
         fd = _opened(path)
-        with self._syncing, self._lock:
+        with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
-            self._ends[before.segment] = before.offset
+            self._ends[self._before.segment] = self._before.offset
             self._fd, self._number = fd, number
-            self._offset = self._synced = len(content)
-            self._unsynced.clear()
+            self._offset, self._synced, self._is_named = ends[-1], 0, False
+            self._unsynced = list(zip(carried, ends[1:], strict=True))
             self._ragged = self._distrusted = False
 
     def _refuse_strangers(self) -> None:
@@ -211,12 +231,6 @@ class JournalWriter:
             # begin a segment that failed at its very end; readers skip it, since nothing refers to it.
             if isinstance(first, Whole) and decode_header(path, first.payload).epoch != self._epoch:
                 raise _taken_over(path)
-
-    def _rescue_unsynced(self) -> None:
-        with self._lock:
-            carried = [frame for frame, _ in self._unsynced]
-            trusted = Position(self._number, self._synced)
-        self._begin_segment(trusted, carried)
 
     # --- bytes
 
@@ -242,11 +256,13 @@ class JournalWriter:
         """One fsync, if anything needs it; a refusal is kept for the appending thread to raise."""
         with self._syncing:
             with self._lock:
-                if not self._unsynced or self._refused is not None or self._distrusted:
+                if self._synced == self._offset or self._refused is not None or self._distrusted:
                     return
-                count = len(self._unsynced)
+                count, end = len(self._unsynced), self._offset
             try:
                 os.fsync(self._fd)
+                if not self._is_named:
+                    sync_directory(self._directory)
                 if os.fstat(self._fd).st_nlink == 0:  # it takes all, and nobody will ever read it
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             except OSError as error:
@@ -254,7 +270,7 @@ class JournalWriter:
                     self._refused = error
                 return
             with self._lock:
-                self._synced = self._unsynced[count - 1][1]
+                self._synced, self._is_named = end, True
                 del self._unsynced[:count]
 
     def _raise_refusal(self) -> None:

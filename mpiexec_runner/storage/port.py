@@ -4,6 +4,7 @@ Nothing here knows of files.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from typing_extensions import Buffer
@@ -39,8 +40,11 @@ class JournalPort(Protocol):
     def position(self) -> Position:
         """The position behind the last batch."""
 
-    def is_durable(self, place: Position) -> bool:
-        """Whether all before ``place`` survives the death of the host."""
+    def count(self) -> int:
+        """How many batches this writer has taken."""
+
+    def is_durable(self, count: int) -> bool:
+        """Whether the first ``count`` batches of this writer survive the death of the host."""
 
     def close(self) -> None:
         """Sync and end."""
@@ -51,6 +55,9 @@ class BlobPort(Protocol):
 
     def put(self, key: str, parts: Sequence[Buffer]) -> BlobRef:
         """Keep ``parts`` under ``key``; durable when this returns."""
+
+    def begin_put(self, key: str, parts: Sequence[Buffer]) -> Future[BlobRef]:
+        """As :meth:`put`, for a caller who cannot wait; ``parts`` must not change meanwhile."""
 
     def get(self, ref: BlobRef) -> list[memoryview]:
         """The parts of ``ref``, each as bytes; ``StorageError`` when they are gone or damaged."""

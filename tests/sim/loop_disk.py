@@ -9,14 +9,16 @@ import errno
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from loop_threads import Stage
 
 from mpiexec_runner.errors import StorageError
 from mpiexec_runner.model.events import AnyEvent
+from mpiexec_runner.model.tasks import BlobRef
 from mpiexec_runner.runtime import keeper
-from mpiexec_runner.storage import atomic, journal
+from mpiexec_runner.storage import atomic, blobs, journal
 from mpiexec_runner.storage.journal import JournalWriter
 from mpiexec_runner.storage.port import Position
 
@@ -39,7 +41,7 @@ class Disk:
     def __init__(self, stage: Stage, seed: str) -> None:
         self.stage = stage
         self.faults: list[DiskFault] = []
-        self._draws = random.Random(seed)
+        self.draws = random.Random(seed)
 
     def refusal(self, *, of_syncs: bool) -> int:
         """The error that the disk answers with now; 0 for none."""
@@ -52,7 +54,7 @@ class Disk:
         code = self.refusal(of_syncs=False)
         if code:
             if code == errno.ENOSPC:  # as much as there was room for
-                atomic.write_all(fd, data[: self._draws.randint(0, len(data) - 1)])
+                atomic.write_all(fd, data[: self.draws.randint(0, len(data) - 1)])
             raise OSError(code, os.strerror(code))
         atomic.write_all(fd, data)
 
@@ -62,7 +64,7 @@ class Disk:
             raise OSError(code, os.strerror(code))
 
     def ftruncate(self, fd: int, length: int) -> None:
-        if self._draws.random() < 0.5 and self.refusal(of_syncs=False) == errno.EIO:
+        if self.draws.random() < 0.5 and self.refusal(of_syncs=False) == errno.EIO:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.ftruncate(fd, length)
 
@@ -75,7 +77,7 @@ class Disk:
         """The host dies: of what was not synced, any beginning is on disk."""
         path = journal.segment_path(writer._directory, writer._number)
         size = path.stat().st_size
-        kept = self._draws.randint(min(writer._synced, size), size)
+        kept = self.draws.randint(min(writer._synced, size), size)
         os.truncate(path, kept)
 
     def abandon(self, writer: JournalWriter) -> None:
@@ -109,6 +111,28 @@ class VirtualSync:
         self._stopped = True
 
 
+class VirtualWriters:
+    """Stands for the threads that write blobs: each takes some virtual time, in no order."""
+
+    stage: Stage
+    draws: random.Random
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def submit(self, job: Callable[..., BlobRef], *args: object) -> Future[BlobRef]:
+        future: Future[BlobRef] = Future()
+
+        def do() -> None:
+            try:
+                future.set_result(job(*args))
+            except StorageError as error:
+                future.set_exception(error)
+
+        self.stage.at(self.stage.now + self.draws.choice((0.0, 0.01, 3.0)), do)
+        return future
+
+
 class AtOnce:
     """Stands for ``storage/background.py``, too: a checkpoint takes no virtual time."""
 
@@ -139,6 +163,8 @@ class AtOnce:
 def virtual_disk(disk: Disk) -> Iterator[None]:
     """Let the journal use this disk."""
     before = journal.BackgroundSync, journal.write_all, journal.os, keeper.OneAtATime
+    writers = blobs.ThreadPoolExecutor
+    blobs.ThreadPoolExecutor = type("Writers", (VirtualWriters,), {"stage": disk.stage, "draws": disk.draws})
     made = type("Sync", (VirtualSync,), {"stage": disk.stage})
     journal.BackgroundSync, journal.write_all, journal.os = made, disk.write_all, disk
     keeper.OneAtATime = AtOnce
@@ -146,6 +172,7 @@ def virtual_disk(disk: Disk) -> Iterator[None]:
         yield
     finally:
         journal.BackgroundSync, journal.write_all, journal.os, keeper.OneAtATime = before
+        blobs.ThreadPoolExecutor = writers
 
 
 class WatchedJournal:
@@ -173,8 +200,11 @@ class WatchedJournal:
     def hold(self, position: Position) -> bool:
         return self.inner.hold(position)
 
-    def is_durable(self, place: Position) -> bool:
-        return self.inner.is_durable(place)
+    def count(self) -> int:
+        return self.inner.count()
+
+    def is_durable(self, count: int) -> bool:
+        return self.inner.is_durable(count)
 
     def close(self) -> None:
         self.inner.close()

@@ -209,5 +209,7 @@ class WatchedScheduler:
 
 
 def fingerprint(state: RunState) -> dict[str, object]:
-    """All of a state as plain data, to be compared."""
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot.take(state)))
+    """All of a state as plain data, to be compared; what is a set has no order."""
+    found = msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot.take(state)))
+    found["facts"]["suspects"].sort()
+    return found

@@ -476,4 +476,4 @@ def test_it_works_where_the_others_cannot_do_what_is_left() -> None:
 
 
 def test_memory_keeps_nothing_to_wait_for() -> None:
-    assert MemoryJournal().is_durable(MemoryJournal().position())
+    assert MemoryJournal().is_durable(MemoryJournal().count())

@@ -22,6 +22,8 @@ def test_a_full_segment_is_followed_by_the_next(tmp_path: Path, batch) -> None:
     writer = JournalWriter(tmp_path, run_id="r", epoch=1, segment_bytes=300)
     for number in range(20):
         writer.append(*batch(number))
+        if number % 2:
+            writer.sync()
     writer.close()
     assert len(segment_numbers(tmp_path)) > 3
     assert [record.now for record in read_journal(tmp_path)] == [float(n) for n in range(20)]
@@ -47,6 +49,7 @@ def test_a_life_that_resumes_at_an_old_place_is_refused(tmp_path: Path, life, ba
 
 def test_a_life_that_was_taken_over_cannot_begin_a_segment(tmp_path: Path, life, batch) -> None:
     stale = JournalWriter(tmp_path, run_id="r", epoch=1, segment_bytes=1)
+    stale.sync()
     end = stale.position()
     life(tmp_path, [batch(2)], epoch=2, resume_at=end)
     with pytest.raises(StorageError, match="taken over"):
@@ -77,7 +80,7 @@ import itertools, sys
 from pathlib import Path
 from mpiexec_runner.model.events import Tick
 from mpiexec_runner.storage.journal import JournalWriter
-writer = JournalWriter(Path(sys.argv[1]), run_id="r", epoch=1, segment_bytes=500)
+writer = JournalWriter(Path(sys.argv[1]), run_id="r", epoch=1, segment_bytes=500, fsync_s=0.0001)
 for number in itertools.count():
     writer.append(float(number), [Tick()])
     print(number, flush=True)
@@ -138,18 +141,18 @@ def test_a_failed_fsync_surfaces_and_what_it_left_open_goes_to_a_new_segment(
     trusted = writer.position()
     writer.append(*batch(1))
     writer.append(*batch(2))
-    at_risk = writer.position()
     disk.fails = True
     with pytest.raises(StorageError, match=r"cannot sync .*000001.journal.*disk or the file server failed"):
         writer.sync()
-    assert writer.is_durable(trusted)
-    assert not writer.is_durable(at_risk)
+    assert writer.is_durable(1)
+    assert not writer.is_durable(2)
     disk.fails = False
     segment = segment_path(tmp_path, 1)
     os.truncate(segment, trusted.offset)  # the kernel dropped what it could not write
     writer.append(*batch(3))
-    assert writer.is_durable(at_risk), "it was carried over"
-    assert not writer.is_durable(writer.position())
+    assert not writer.is_durable(2), "it was carried over, and is not synced yet"
+    writer.sync()
+    assert writer.is_durable(4)
     writer.close()
     assert disk.failed_on == ["000001.journal"]
     assert [record.now for record in read_journal(tmp_path)] == [0.0, 1.0, 2.0, 3.0]
@@ -190,12 +193,66 @@ def test_the_background_syncs_without_being_asked(
     writer.close()
 
 
+def test_an_append_waits_for_no_fsync_and_a_new_segment_for_none_either(
+    tmp_path: Path, batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was appended while the old segment was being synced is in both; it counts once."""
+    writer = JournalWriter(tmp_path, run_id="r", epoch=1, segment_bytes=100, fsync_s=LONG_S)
+    in_fsync, go_on, real = threading.Event(), threading.Event(), os.fsync
+
+    def slow(fd: int) -> None:
+        in_fsync.set()
+        assert go_on.wait(60)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    for number in range(5):
+        writer.append(*batch(number))
+    syncing = threading.Thread(target=writer.sync)
+    syncing.start()
+    assert in_fsync.wait(60)
+    for number in range(5, 10):
+        writer.append(*batch(number))
+    assert segment_numbers(tmp_path) == [1], "a segment ends where it was synced up to"
+    go_on.set()
+    syncing.join()
+    assert (writer.is_durable(5), writer.is_durable(6)) == (True, False)
+    monkeypatch.setattr(os, "fsync", pytest.fail)
+    writer.append(*batch(10))
+    assert segment_numbers(tmp_path) == [1, 2]
+    assert not writer.is_durable(6)
+    assert [record.now for record in read_journal(tmp_path)] == [float(n) for n in range(11)]
+    monkeypatch.setattr(os, "fsync", real)
+    writer.sync()
+    assert writer.is_durable(11)
+    writer.close()
+
+
+def test_a_segment_of_which_nothing_reached_the_disk_is_stepped_over(
+    tmp_path: Path, batch, disk: FailingDisk
+) -> None:
+    writer = JournalWriter(tmp_path, run_id="r", epoch=1, fsync_s=LONG_S)
+    disk.fails = True
+    for number in range(3):
+        writer.append(*batch(number))
+        with pytest.raises(StorageError, match="cannot sync"):
+            writer.sync()
+    disk.fails = False
+    writer.append(*batch(3))
+    writer.close()
+    assert disk.failed_on == ["000001.journal", "000002.journal", "000003.journal"]
+    for name in disk.failed_on:
+        (tmp_path / name).write_bytes(b"")
+    assert [record.now for record in read_journal(tmp_path)] == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_positions_grow_and_name_the_segment(tmp_path: Path, batch) -> None:
     writer = JournalWriter(tmp_path, run_id="r", epoch=1, segment_bytes=200)
     seen = [writer.position()]
     for number in range(10):
         writer.append(*batch(number))
         seen.append(writer.position())
+        writer.sync()
     writer.close()
     assert seen == sorted(set(seen))
     assert [record.end for record in read_journal(tmp_path)] == seen[1:]
