@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from mpiexec_runner.runtime.waiting import Waiter
+from mpiexec_runner.runtime.waiting import SPIN_S, Waiter
 
 
 class Signal(Protocol):
@@ -44,8 +44,8 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never go back."""
 
-    def waiter(self) -> Waiter:
-        """A new one, for one thread."""
+    def waiter(self, spin_s: float = SPIN_S) -> Waiter:
+        """A new one, for one thread, which only yields for so many seconds after traffic."""
 
     def signal(self) -> Signal:
         """A new one, not set."""
@@ -60,9 +60,9 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)  # last: the name hides the module from here on
 
-    def waiter(self) -> Waiter:
+    def waiter(self, spin_s: float = SPIN_S) -> Waiter:
         """See :class:`Clock`."""
-        return Waiter()
+        return Waiter(spin_s)
 
     def signal(self) -> Signal:
         """See :class:`Clock`."""

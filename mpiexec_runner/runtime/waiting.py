@@ -10,14 +10,17 @@ import select
 import time
 
 SPIN_S = 100e-6
+"""How long a rank only yields after traffic. The hub's pauses are mostly longer: its ranks are at work."""
+IDLE_SPIN_S = 1e-3
+"""The same for a worker, which waits only when it has nothing to do: the next task is mostly on its way."""
 LONGEST_S = 0.005
 
 
 class Waiter:
     """Waits for traffic, for descriptors, and for a time."""
 
-    def __init__(self, longest_s: float = LONGEST_S) -> None:
-        self._longest_s = longest_s
+    def __init__(self, spin_s: float = SPIN_S, longest_s: float = LONGEST_S) -> None:
+        self._spin_s, self._longest_s = spin_s, longest_s
         self._last = time.monotonic()
         self._poll = select.poll()
         self._watched = 0
@@ -40,7 +43,7 @@ class Waiter:
         """How long the next wait is to be, in seconds, when something is due at ``until`` (monotonic)."""
         now = time.monotonic()
         idle_s = now - self._last
-        step_s = 0.0 if idle_s < SPIN_S else min(idle_s / 4, self._longest_s)
+        step_s = 0.0 if idle_s < self._spin_s else min(idle_s / 4, self._longest_s)
         return max(0.0, min(step_s, until - now))
 
     def wait(self, until: float) -> None:

@@ -44,6 +44,7 @@ from mpiexec_runner.runtime.failover import Allegiance, Heir
 from mpiexec_runner.runtime.holdings import FLUSH_BYTES, Held, KnownKind, Line, Outbox, choose_mode, mode_of
 from mpiexec_runner.runtime.oversight import GIVE_UP_AFTER_S, Oversight
 from mpiexec_runner.runtime.slots import Key, Slots
+from mpiexec_runner.runtime.waiting import IDLE_SPIN_S
 from mpiexec_runner.transport import codec
 from mpiexec_runner.transport.port import Packet, Transport
 
@@ -117,7 +118,7 @@ class Worker:
         self._attempts: Maker = attempts or Attempts(
             transport, environment, self._claims, launcher, inline=self._inline, alone=info.slots == 1
         )
-        self._monotonic, self._waiter = clock.monotonic, clock.waiter()
+        self._monotonic, self._waiter = clock.monotonic, clock.waiter(IDLE_SPIN_S)
         self._slots = Slots(info.slots, self._waiter, self._claims)
         self._line, self._outbox = Line(), Outbox()
         self._kinds: dict[int, KnownKind] = {}

@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from mpiexec_runner.runtime.waiting import Waiter
+from mpiexec_runner.runtime.waiting import SPIN_S, Waiter
 
 EPOCH = 1_700_000_000.0
 """Seconds since the epoch when virtual time is 0."""
@@ -241,7 +241,7 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self._stage.now
 
-    def waiter(self) -> "VirtualWaiter":
+    def waiter(self, spin_s: float = SPIN_S) -> "VirtualWaiter":
         return VirtualWaiter(self._stage)
 
     def signal(self) -> "VirtualSignal":

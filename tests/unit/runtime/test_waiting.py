@@ -7,7 +7,7 @@ import select
 import pytest
 
 from mpiexec_runner.runtime import waiting
-from mpiexec_runner.runtime.waiting import LONGEST_S, SPIN_S, Waiter
+from mpiexec_runner.runtime.waiting import IDLE_SPIN_S, LONGEST_S, SPIN_S, Waiter
 
 
 class Clock:
@@ -33,10 +33,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_no_wait_while_traffic_flows(clock: Clock) -> None:
-    waiter = Waiter()
-    clock.now += SPIN_S / 2
-    assert waiter.next_s(math.inf) == 0.0
-    waiter.wait(math.inf)
+    for waiter, spin_s in ((Waiter(), SPIN_S), (Waiter(IDLE_SPIN_S), IDLE_SPIN_S)):
+        waiter.traffic()
+        clock.now += 0.9 * spin_s
+        assert waiter.next_s(math.inf) == 0.0
+        waiter.wait(math.inf)
     assert clock.slept == []
 
 
