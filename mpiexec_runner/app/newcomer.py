@@ -1,29 +1,38 @@
-"""The program of a rank that is started while the run goes on, in the place of one that died.
+"""A rank that is started while the run goes on, in the place of one that died. Started by MPI alone.
 
-``python -m mpiexec_runner.app.newcomer BERTH``, started by MPI alone. It works like any other rank, but its
-only way to the run is the hub that started it: it ends when that one does.
+It works like any other rank, and may lead as well. At first its only way to the run is the hub that started
+it.
 """
 
 import os
-import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import msgspec
 
 from mpiexec_runner.app import ranks
 from mpiexec_runner.app.replacing import START_WITHIN_S, Berth
+from mpiexec_runner.app.run import Say, leave_signals_to_the_hub, take_vacant_place
+from mpiexec_runner.core.listener import Listener
 from mpiexec_runner.errors import PeerError
 from mpiexec_runner.execute.environment import OUTSIDE
-from mpiexec_runner.runtime.settings import WorkerSettings
+from mpiexec_runner.storage.rundir import RunDirectory
 
 
-def main(arguments: list[str]) -> NoReturn:
-    """Be the rank that the berth describes, until the run is over."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    berth = msgspec.json.decode(arguments[0], type=Berth)
+def join(told: str, listener: Callable[[RunDirectory], Listener], say: Say) -> NoReturn:
+    """Be the rank that a berth describes, until the run is over.
+
+    Parameters
+    ----------
+    told
+        The berth, as JSON.
+    listener, say
+        As for :func:`~mpiexec_runner.app.run.take_place`.
+    """
+    leave_signals_to_the_hub()
+    berth = msgspec.json.decode(told, type=Berth)
     os.chdir(berth.directory)
     sys.path[0] = berth.directory  # as of a rank that was started by -m there
     if berth.outside is not None:
@@ -38,16 +47,9 @@ def main(arguments: list[str]) -> NoReturn:
         berth.rank, berth.hub, berth.founders, dict.fromkeys(berth.neighbours, b"")
     )
     too_late.cancel()
-    settings = WorkerSettings.model_validate_json(berth.settings)
-    worker = ranks.make_worker(transport, settings, place=berth.place, hub=berth.hub)
     try:
-        worker.serve()
+        take_vacant_place(berth, transport, listener, say)
     except PeerError as error:
-        print(f"rank {berth.rank}: {error}", file=sys.stderr, flush=True)
-        # Its own death is one that the others survive; an exit without MPI's Finalize may end them all.
-        os.kill(os.getpid(), signal.SIGKILL)
+        say(f"rank {berth.rank}: {error}")
+        ranks.vanish(1)
     ranks.leave(0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -11,15 +11,16 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from mpiexec_runner.app import ranks
 from mpiexec_runner.app.adding import TaskAdder
 from mpiexec_runner.app.books import Books, count_bad
+from mpiexec_runner.app.doors import Porter
 from mpiexec_runner.app.record import Past, is_made_by_a_program, read_snapshot, reopen_record, replay
-from mpiexec_runner.app.replacing import replacing
+from mpiexec_runner.app.replacing import Berth, ReplacingTransport, replacing
 from mpiexec_runner.app.takeover import Office, Takeover
 from mpiexec_runner.app.wiring import make_scheduler
 from mpiexec_runner.app.wording import counted
@@ -28,6 +29,7 @@ from mpiexec_runner.config.callables import check_callables
 from mpiexec_runner.config.expansion import expand
 from mpiexec_runner.config.loading import load, loads, resolved_yaml
 from mpiexec_runner.config.models import RunConfig
+from mpiexec_runner.core.fleet import GONE
 from mpiexec_runner.core.listener import Listener
 from mpiexec_runner.core.scheduler import TaskScheduler
 from mpiexec_runner.core.state import RunState
@@ -50,10 +52,11 @@ from mpiexec_runner.runtime.settings import WorkerSettings
 from mpiexec_runner.runtime.term import StepAside, Term
 from mpiexec_runner.runtime.worker import Worker
 from mpiexec_runner.storage.lease import Lease
+from mpiexec_runner.storage.roster import Roster
 from mpiexec_runner.storage.rundir import RunDirectory
 from mpiexec_runner.transport import codec
 from mpiexec_runner.transport.loopback import SharedRank
-from mpiexec_runner.transport.port import Transport
+from mpiexec_runner.transport.port import DIED, Transport
 
 Say = Callable[[str], None]
 
@@ -143,12 +146,54 @@ def take_place(request: Request, listener: Callable[[RunDirectory], Listener], s
         raise
 
 
+def take_vacant_place(
+    berth: Berth, transport: Transport, listener: Callable[[RunDirectory], Listener], say: Say
+) -> None:
+    """Be a rank that joins a job later: as any other, until the run is over.
+
+    Raises
+    ------
+    PeerError
+        When the hub breaks the protocol.
+    """
+    request = Request(run_dir=berth.run_dir, resume=True)
+    takeover = _takeover(request, transport, "", listener, say, ranks.vanish)
+    settings = WorkerSettings.model_validate_json(berth.settings)
+    takeover.worker = ranks.make_worker(transport, settings, takeover, place=berth.place, hub=berth.hub)
+    takeover.worker.serve()
+    takeover.wait()
+
+
+def leave_signals_to_the_hub() -> None:
+    """What a rank does with signals that does not lead: the launcher sends them to all."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, _do_nothing)
+
+
 def _work(
     request: Request, transport: Transport, listener: Callable[[RunDirectory], Listener], say: Say
 ) -> int:
-    """Any rank but the first hub's: it leaves signals to that and to the launcher, until it leads itself."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, _do_nothing)
+    """Any rank but the first hub's, until it leads itself."""
+    leave_signals_to_the_hub()
+    run_dir = str(Path(request.run_dir).absolute()) if request.resume else ""
+    takeover = _takeover(request, transport, run_dir, listener, say)
+    takeover.worker = ranks.make_worker(transport, _settings(request), takeover)
+    orderly = takeover.worker.serve()
+    takeover.wait()
+    if not orderly:
+        ranks.leave(0)
+    return 0
+
+
+def _takeover(
+    request: Request,
+    transport: Transport,
+    run_dir: str,
+    listener: Callable[[RunDirectory], Listener],
+    say: Say,
+    end: Callable[[int], NoReturn] = ranks.leave,
+) -> Takeover:
+    """What a rank can do when its hub is gone."""
 
     def lead(office: Office) -> int:
         directory = RunDirectory.open(office.lease.directory)
@@ -156,14 +201,7 @@ def _work(
         life = Life(directory, config, transport, say)
         return int(life.go_on(request, office, listener))
 
-    run_dir = str(Path(request.run_dir).absolute()) if request.resume else ""
-    takeover = Takeover(transport, run_dir, lead, say)
-    takeover.worker = ranks.make_worker(transport, _settings(request), takeover)
-    orderly = takeover.worker.serve()
-    takeover.wait()
-    if not orderly:
-        ranks.leave(0)
-    return 0
+    return Takeover(transport, run_dir, lead, say, end)
 
 
 def _settings(request: Request) -> WorkerSettings:
@@ -203,6 +241,8 @@ class Life:
 
     def __init__(self, directory: RunDirectory, config: RunConfig, transport: Transport, say: Say) -> None:
         self._directory, self._config, self._transport, self._say = directory, config, transport, say
+        self._dismissing = transport
+        """Leads to those that are on their way, too."""
 
     def live(self, request: Request, listener: Listener) -> ExitCode:
         """Open the record, run what is missing, close the record."""
@@ -219,7 +259,7 @@ class Life:
             raise
         if not hub.everyone_left():
             ranks.leave_without_finalize()
-        ranks.dismiss(self._transport)
+        ranks.dismiss(self._dismissing)
         if not hub.everyone_left():
             self._end_hung(hub, scheduler.state)
             ranks.leave(int(code))
@@ -236,8 +276,9 @@ class Life:
         self._say(f"{office.why}: rank {shared.rank} leads the run on {path} now (epoch {lease.epoch})")
         heartbeat = self._config.heartbeat
         call = RollCall(lease.epoch, lease.life, str(path))
-        term = Term(shared, office.workers, call, heartbeat)
+        term = Term(shared, office.workers, call, heartbeat, office.gone)
         term.begin()
+        porter = Porter(path, lease.epoch, self._transport, term.call, self._say)
         if request.overrides and not office.is_heard_of:
             self._directory.write_config(resolved_yaml(self._config))
         past = read_snapshot(self._directory)
@@ -251,8 +292,12 @@ class Life:
         books = Books(keeper, lease.epoch, shared.size, lease.life)
         self._say_notes(books.open(state))
         mind = StepAside(shared.rank).events if self._config.workers.hub_works is not True else lambda _: ()
-        lead = _Lead(shared, office.workers, term, office.gone, mind)
-        hub = self._make_hub(scheduler, keeper, listener(self._directory), lead)
+        listening = listener(self._directory)
+        transport = self._replacing(shared, state, listening, lease, term)
+        if isinstance(transport, ReplacingTransport):
+            _take_stock(transport, office, state)
+        lead = _Lead(transport, office.workers, term, office.gone, mind)
+        hub = self._make_hub(scheduler, keeper, listening, lead)
         opening: AnyEvent = RunOpened(lease.epoch, len(office.workers))
         if state.epoch >= lease.life:  # this life had begun
             opening = HubReplaced(lease.epoch, len(office.workers))
@@ -266,13 +311,21 @@ class Life:
             books.note_broken(state, error)
             raise
         dropped = find_dropped(expand(self._config), state) if count_bad(state) else frozenset()
+        porter.end()
         code, notes = books.close(state, end, dropped)
         self._say_notes(notes)
         term.end()
-        ranks.dismiss(self._transport)
+        ranks.dismiss(transport)
         self._end_hung(hub, state)
         office.end_former()
         return code
+
+    def _replacing(
+        self, transport: Transport, state: RunState, listener: Listener, lease: Lease, term: Term
+    ) -> Transport:
+        """The hub's transport, with replacement where it is wanted; calls all that arrive."""
+        settings, note = self._config.workers, listener.worker_noted
+        return replacing(transport, self._transport, settings, state, note, self._say, lease, term.call)
 
     def _leave_if_followed(self, lease: Lease, error: Fenced, worker: Worker | None = None) -> None:
         """End this process at once where another rank of this job leads the run now."""
@@ -345,9 +398,6 @@ class Life:
         """Run the hub; where this rank works too, in a thread beside the worker."""
         works = self._config.workers.hub_works
         shared = works is True or (works == "auto" and self._transport.size == 1)
-        self._transport = replacing(
-            self._transport, self._config.workers, scheduler.state, listener.worker_noted, self._say
-        )
         transport = SharedRank(self._transport) if shared else self._transport
         if not shared and self._transport.size == 1:
             raise UserError(
@@ -356,7 +406,9 @@ class Life:
         workers = range(0 if shared else 1, self._transport.size)
         call = RollCall(books.epoch, books.epoch, str(self._directory.path))
         term = Term(transport, workers, call, self._config.heartbeat)
-        hub = self._make_hub(scheduler, keeper, listener, _Lead(transport, workers, term))
+        Roster(lease.directory, lease.life).begin()
+        self._dismissing = self._replacing(transport, scheduler.state, listener, lease, term)
+        hub = self._make_hub(scheduler, keeper, listener, _Lead(self._dismissing, workers, term))
         hub.post(*missing.events())
         _heed_signals(hub)
         if not isinstance(transport, SharedRank):
@@ -368,7 +420,7 @@ class Life:
             code, notes = books.close(scheduler.state, end, missing.dropped)
             self._say_notes(notes)
             ranks.leave_without_finalize()
-            ranks.dismiss(self._transport)
+            ranks.dismiss(self._dismissing)
             ranks.leave(int(code))
 
         def leave_fenced(error: Fenced) -> None:
@@ -395,6 +447,16 @@ class Life:
             gone=lead.gone,
             mind=lead.mind,
         )
+
+
+def _take_stock(transport: ReplacingTransport, office: Office, state: RunState) -> None:
+    """Let a hub that follows another one replace whoever died, and await those whom it cannot reach yet."""
+    dead = {rank for rank, why in office.gone.items() if why == DIED}
+    known = {
+        rank: None if worker.state in GONE or office.transport.leads_to(rank) else worker.info
+        for rank, worker in state.workers.items()
+    }
+    transport.take_stock(dead, office.former.rank if office.former is not None else 0, known)
 
 
 def _scheduler(config: RunConfig, state: RunState | None) -> TaskScheduler:

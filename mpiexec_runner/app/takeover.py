@@ -8,9 +8,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from mpiexec_runner.app import ranks
+from mpiexec_runner.app.doors import OwnDoors
 from mpiexec_runner.errors import ExitCode, Fenced, RunnerError
 from mpiexec_runner.runtime.worker import Worker
 from mpiexec_runner.storage.lease import Lease
@@ -74,14 +76,22 @@ class Takeover:
         Leads the run to its end; returns the exit code of this process.
     say
         Prints a line for the user.
+    end
+        Ends this process, with an exit code, while others go on.
     """
 
     def __init__(
-        self, transport: Transport, run_dir: str, lead: Callable[[Office], int], say: Callable[[str], None]
+        self,
+        transport: Transport,
+        run_dir: str,
+        lead: Callable[[Office], int],
+        say: Callable[[str], None],
+        end: Callable[[int], NoReturn] = ranks.leave,
     ) -> None:
         self.run_dir = run_dir
         self.worker: Worker | None = None
-        self._transport, self._lead, self._say = transport, lead, say
+        self._transport, self._lead, self._say, self._end = transport, lead, say, end
+        self._doors = OwnDoors(transport, say)
         self._thread: threading.Thread | None = None
 
     def lead(self, lease: Lease, former: Owner | None, gone: Mapping[int, str]) -> None:
@@ -91,16 +101,23 @@ class Takeover:
         ranks.leave_without_finalize()
         shared = SharedRank(self._transport)
         self.worker.move_to(shared.worker_end)
-        workers = [rank for rank in range(shared.size) if rank not in gone]
+        workers = [rank for rank in range(shared.size) if rank not in gone and shared.leads_to(rank)]
         office = Office(lease, former, shared, workers, gone, self.worker)
         self._thread = threading.Thread(target=self._run, args=(office,), name="hub", daemon=True)
         self._thread.start()
+
+    def meet(self, directory: Path, owner: Owner) -> bool:
+        """See :class:`~mpiexec_runner.runtime.failover.Heir`."""
+        if self._transport.leads_to(owner.rank):
+            return False
+        self._doors.open_to(directory, owner)
+        return True
 
     def give_up(self, why: str) -> NoReturn:
         """See :class:`~mpiexec_runner.runtime.failover.Heir`."""
         where = f"; what had finished is on record. Go on with: mpiexec-runner resume {self.run_dir}"
         self._say(f"error: rank {self._transport.rank} ends: {why}{where if self.run_dir else ''}")
-        self._leave(int(ExitCode.INTERNAL))
+        self._leave(int(ExitCode.INTERNAL), self._end)
 
     def wait(self) -> None:
         """Return only if this rank does not lead: else the hub's thread ends the process."""
@@ -112,7 +129,7 @@ class Takeover:
             code = self._lead(office)
         except Fenced as error:
             self._say(f"rank {self._transport.rank}: {error}")
-            self._leave(0)
+            self._leave(0, self._end)
         except BaseException as error:  # noqa: BLE001 - the end of this thread is the end of the job
             if isinstance(error, RunnerError):
                 self._say(f"error: {error}")
@@ -122,10 +139,10 @@ class Takeover:
             return
         self._leave(code)
 
-    def _leave(self, code: int) -> NoReturn:
+    def _leave(self, code: int, end: Callable[[int], NoReturn] = ranks.leave) -> NoReturn:
         if self.worker is not None:
             self.worker.abandon()
-        ranks.leave(code)
+        end(code)
 
 
 class Forsaken:
@@ -135,6 +152,10 @@ class Forsaken:
 
     def lead(self, lease: Lease, former: Owner | None, gone: Mapping[int, str]) -> None:
         """Never called: a run that cannot be taken over names no directory."""
+
+    def meet(self, directory: Path, owner: Owner) -> bool:  # noqa: ARG002
+        """Never called, for the same reason."""
+        return False
 
     def give_up(self, why: str) -> NoReturn:
         """See :class:`~mpiexec_runner.runtime.failover.Heir`."""

@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command("run", short_help="Run the work of a configuration.")(run)
     app.command("resume", short_help="Go on with a run; what is done stays done.")(resume)
     app.command("rank", hidden=True)(rank)
+    app.command("newcomer", hidden=True)(newcomer)
 
 
 def run(
@@ -94,6 +95,13 @@ def rank(
     )
     take_place(request, _reporter, _say)
     # Whoever started the ranks reads the record; a launcher makes much noise about other codes than 0.
+
+
+def newcomer(berth: str) -> None:
+    """Take the place of a rank that died."""
+    from mpiexec_runner.app.newcomer import join
+
+    join(berth, _reporter, _say)
 
 
 def _go(request: "Request", ranks: int, launcher: Preference) -> None:

@@ -74,9 +74,10 @@ class RollCall(Message, frozen=True, tag="call"):
 
 
 class Pulse(Message, frozen=True, tag="pulse"):
-    """I am still here, and lead."""
+    """I am still here, and lead. Who is ``gone`` need not be waited for, should I be gone, too."""
 
     epoch: int
+    gone: tuple[int, ...] = ()
 
 
 class Kept(Message, frozen=True, tag="kept"):

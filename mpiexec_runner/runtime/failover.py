@@ -18,7 +18,7 @@ from typing_extensions import Buffer
 from mpiexec_runner.errors import PeerError, UserError
 from mpiexec_runner.model.messages import AnyMessage, Finished, Leave, RollCall
 from mpiexec_runner.storage.lease import Lease
-from mpiexec_runner.storage.owner import Owner, find_owner
+from mpiexec_runner.storage.owner import Owner, find_owner, is_alive
 from mpiexec_runner.transport.port import Transport
 
 LOOK_EVERY_S = 0.02
@@ -44,6 +44,12 @@ class Heir(Protocol):
         """Be the hub from now on, after ``former``. Called under the worker's lock, to return at once.
 
         ``gone`` are the ranks that are not to be listened to any more, and why.
+        """
+
+    def meet(self, directory: Path, owner: Owner) -> bool:
+        """Whether the transport does not lead to a new hub; then see to it that this can call all the same.
+
+        To be asked again until it has called.
         """
 
     def give_up(self, why: str) -> NoReturn:
@@ -116,6 +122,8 @@ class Allegiance:
         The hub that is obeyed; the epoch is 0 for one that has not called, or cannot be replaced.
     dead
         Ranks that are known to be dead, and why.
+    passed
+        Ranks that the last hub did not listen to any more: they are not waited for.
     unconfirmed
         Results that the next hub may need.
     """
@@ -132,6 +140,7 @@ class Allegiance:
         self._heir = heir if transport.threaded else None
         self.hub, self.epoch = hub, 0
         self.dead: dict[int, str] = {}
+        self.passed: set[int] = set()
         self.unconfirmed = Unconfirmed()
         self._since, self._run_dir, self._silence_s = 0, "", 0.0
         self._heard = self._looked = self._monotonic()
@@ -216,8 +225,9 @@ class Allegiance:
                 self._give_up(vacancy, f"; {directory} was taken over by {owner}")
         if now >= vacancy.since + GIVE_UP_S:
             self._give_up(vacancy, f"; no other rank has followed it in {GIVE_UP_S:g} s")
-        ahead = [rank for rank in range(self._rank) if rank != self.hub and rank not in self.dead]
-        if now < vacancy.since + CLAIM_WITHIN_S * len(ahead) or self._is_about_to_be_called(owner, now):
+        ahead = set(range(self._rank)) - {self.hub} - self.dead.keys() - self.passed
+        called = self._is_about_to_be_called(directory, owner, now)
+        if called or now < vacancy.since + CLAIM_WITHIN_S * len(ahead):
             return None
         try:
             if self.epoch and owner is not None:
@@ -230,10 +240,12 @@ class Allegiance:
         self._heir.lead(lease, owner, self.dead | {self.hub: vacancy.why})
         return None
 
-    def _is_about_to_be_called(self, owner: Owner | None, now: float) -> bool:
+    def _is_about_to_be_called(self, directory: Path, owner: Owner | None, now: float) -> bool:
         """Whether another rank has taken the lease just now, and lives."""
         if owner is None or not self.epoch or owner.epoch <= self.epoch or owner.rank in self.dead:
             return False
+        if self._heir is not None and self._heir.meet(directory, owner):
+            return is_alive(directory, owner)  # whose death MPI does not tell of
         if owner.epoch != self._claimed:
             self._claimed, self._call_by = owner.epoch, now + CALL_WITHIN_S
         return now < self._call_by

@@ -340,6 +340,8 @@ class Hub:
     def _quarantine(self, rank: int, why: str) -> Iterator[AnyEvent]:
         if rank not in self._quarantined:
             self._quarantined.add(rank)
+            if self._term is not None:
+                self._term.lost(rank)
             yield WorkerLeft(rank, why)
 
     def _translate(self, packet: Packet) -> Iterator[AnyEvent]:

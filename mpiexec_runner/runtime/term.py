@@ -5,7 +5,7 @@ It knows neither leases nor who follows; for the workers' side see ``failover.py
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 from mpiexec_runner.core.fleet import GONE
 from mpiexec_runner.core.settings import HeartbeatSettings
@@ -29,17 +29,24 @@ class Term:
     transport
         Leads to the workers.
     workers
-        Their ranks.
+        Their ranks; further ones may follow.
     call
         What this hub says of itself; without the silence, which is added here.
     heartbeat
         How often it shows that it lives, and how long it may be silent.
+    gone
+        Ranks that are not to be listened to any more.
     """
 
     def __init__(
-        self, transport: Transport, workers: Collection[int], call: RollCall, heartbeat: HeartbeatSettings
+        self,
+        transport: Transport,
+        workers: Iterable[int],
+        call: RollCall,
+        heartbeat: HeartbeatSettings,
+        gone: Iterable[int] = (),
     ) -> None:
-        self._transport, self._workers = transport, workers
+        self._transport, self._workers, self._gone = transport, set(workers), set(gone)
         silence_s = heartbeat.timeout_s if transport.threaded else 0.0
         self._call = RollCall(call.epoch, call.since, call.run_dir, silence_s)
         self._interval_s = heartbeat.interval_s
@@ -59,11 +66,29 @@ class Term:
         if self._called:
             return
         self._called = True
-        body = codec.encode([self._call])
-        for rank in self._workers:
-            self._transport.send(rank, body)
+        for rank in tuple(self._workers):
+            self.call(rank)
         if self._transport.threaded:
             self._thread.start()
+
+    def call(self, rank: int) -> None:
+        """Call a worker, which may be new. From any thread."""
+        self._workers.add(rank)
+        self._transport.send(rank, codec.encode([self._call, self._pulse()]))
+
+    def lost(self, rank: int) -> None:
+        """A worker is gone: the others learn it at once, since this hub may be the next."""
+        self._gone.add(rank)
+        self._workers.discard(rank)
+        self._tell_all()
+
+    def _pulse(self) -> Pulse:
+        return Pulse(self.epoch, tuple(sorted(self._gone)))
+
+    def _tell_all(self) -> None:
+        body = codec.encode([self._pulse()])
+        for rank in tuple(self._workers):
+            self._transport.send(rank, body)
 
     def end(self) -> None:
         """Be silent from now on."""
@@ -73,10 +98,8 @@ class Term:
 
     def _beat(self) -> None:
         """A thread of its own: a hub that writes a large checkpoint is not gone."""
-        body = codec.encode([Pulse(self.epoch)])
         while not self._over.wait(self._interval_s):
-            for rank in self._workers:
-                self._transport.send(rank, body)
+            self._tell_all()
 
     # --- results
 

@@ -317,7 +317,7 @@ class Worker:
                 case Kept():
                     self._allegiance.unconfirmed.confirm(message.count)
                 case Pulse():
-                    pass  # that it came says all
+                    self._allegiance.passed.update(message.gone)
                 case Stop():
                     self._stopping = True
                     self._line.clear()
@@ -331,6 +331,8 @@ class Worker:
         before = self._allegiance.epoch
         if not self._allegiance.called(source, message):
             return
+        if self._transport.groups is not None:
+            self._transport.groups.follow(source)
         if before and message.epoch > before:
             self._stopping = False
             self._line.clear()

@@ -24,6 +24,10 @@ class LoopbackTransport:
         self._boxes = boxes
         self._wake = wake
 
+    def leads_to(self, rank: int) -> bool:
+        """See :class:`~mpiexec_runner.transport.port.Transport`."""
+        return rank < self.size
+
     def send(self, dest: int, body: Buffer, buffers: Sequence[Buffer] = ()) -> None:
         """See :class:`~mpiexec_runner.transport.port.Transport`."""
         self._boxes[dest].append(Packet(self.rank, body, [memoryview(part).cast("B") for part in buffers]))
@@ -68,6 +72,10 @@ class SharedRank:
         # Both ends speak for the same rank: box 0 is the hub's, box 1 the worker's.
         self.worker_end = WorkerEnd(outer, inner_end)
 
+    def leads_to(self, rank: int) -> bool:
+        """See :class:`~mpiexec_runner.transport.port.Transport`."""
+        return rank == self.rank or self._outer.leads_to(rank)
+
     def send(self, dest: int, body: Buffer, buffers: Sequence[Buffer] = ()) -> None:
         """See :class:`~mpiexec_runner.transport.port.Transport`."""
         if dest == self.rank:
@@ -108,6 +116,10 @@ class WorkerEnd:
         self.rank, self.size, self.threaded = outer.rank, outer.size, outer.threaded
         self.neighbours, self.groups = outer.neighbours, outer.groups
         self._inner = inner
+
+    def leads_to(self, rank: int) -> bool:
+        """To the hub, which passes for all."""
+        return rank == self.rank
 
     def send(self, dest: int, body: Buffer, buffers: Sequence[Buffer] = ()) -> None:  # noqa: ARG002
         """See :class:`~mpiexec_runner.transport.port.Transport`."""

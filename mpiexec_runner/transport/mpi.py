@@ -1,7 +1,8 @@
 """The transport over MPI: the ranks that were started together, and those that joined them later.
 
 It knows bytes, not messages; how they travel on one communicator is ``mpi_links.py``'s. The ranks of the
-world share one communicator. Each rank that joined later has one with the hub alone.
+world share one communicator. Each rank that joined later has one with the hub alone, and gets another with
+each hub that follows.
 """
 
 import os
@@ -20,7 +21,7 @@ if "mpi4py.MPI" not in sys.modules:
 from mpi4py import MPI
 
 from mpiexec_runner.transport.mpi_groups import MpiGroups  # after the above: these load MPI
-from mpiexec_runner.transport.mpi_links import LinkToNewcomer, MpiLink
+from mpiexec_runner.transport.mpi_links import LinkToOne, MpiLink
 from mpiexec_runner.transport.mpi_post import Post
 
 ABORT_GRACE_S = 5.0
@@ -42,6 +43,8 @@ class MpiTransport:
         comm = (comm or MPI.COMM_WORLD).Dup()
         self.neighbours = _meet_neighbours(comm, card)
         words = comm.Dup()
+        self.founders = comm.size
+        """How many ranks were there from the beginning."""
         self._post = Post(comm.rank, words, range(comm.size))
         self.groups: Groups | None = MpiGroups(self._post, comm.size, words)
         self._begin(comm.rank, MpiLink(comm, range(comm.size)))
@@ -54,13 +57,17 @@ class MpiTransport:
         self._links = [link]
         self._ways = {id_: (link, place) for place, id_ in enumerate(link.ids)}
 
-    def add(self, rank: int, link: LinkToNewcomer) -> None:
-        """Let a rank join over a link that leads to it; its number was never used before."""
+    def add(self, rank: int, link: LinkToOne) -> None:
+        """Be led to a rank by a link from now on. From any thread."""
         with self._lock:
             self._post.add(link.words, link.ids)
             self._links.append(link)
             self._ways[rank] = link, link.ids.index(rank)
             self.size = max(self.size, rank + 1)
+
+    def leads_to(self, rank: int) -> bool:
+        """See :class:`~mpiexec_runner.transport.port.Transport`."""
+        return rank in self._ways
 
     def send(self, dest: int, body: Buffer, buffers: Sequence[Buffer] = ()) -> None:
         """See :class:`~mpiexec_runner.transport.port.Transport`."""
@@ -99,7 +106,7 @@ class MpiTransport:
 
 
 class NewcomerTransport(MpiTransport):
-    """A rank that was started by ``mpi_spawn.py`` while the run went on. It leads to the hub alone.
+    """A rank that was started by ``mpi_spawn.py`` while the run went on. It leads to the hub alone at first.
 
     Parameters
     ----------
@@ -121,8 +128,9 @@ class NewcomerTransport(MpiTransport):
         hall = MPI.Comm.Get_parent()
         if hall == MPI.COMM_NULL:
             raise PeerError("this program is started by a run that replaces a rank, and by nobody else")
-        link = LinkToNewcomer(hall.Merge(high=True), (hub, rank))
+        link = LinkToOne(hall.Merge(high=True), (hub, rank))
         self.neighbours = neighbours
+        self.founders = founders
         self._post = Post(rank, link.words, link.ids, hub)
         self.groups = MpiGroups(self._post, founders, None)
         self._begin(rank, link)

@@ -91,6 +91,10 @@ class MpiGroups:
             self._current = ranks, comm
         return comm
 
+    def follow(self, hub: int) -> None:
+        """See :class:`~mpiexec_runner.transport.port.Groups`."""
+        self.post.follow(hub)
+
     def revoke(self) -> bool:
         """See :class:`~mpiexec_runner.transport.port.Groups`."""
         with self._lock:

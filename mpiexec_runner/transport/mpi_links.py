@@ -231,8 +231,11 @@ class MpiLink:
             self._give_up(place, DIED)
 
 
-class LinkToNewcomer(MpiLink):
-    """Between the hub and a rank that joined later; ``words`` is for what they pass on of others."""
+class LinkToOne(MpiLink):
+    """Between the hub and one rank that it shares no other communicator with, since one of them joined later.
+
+    ``words`` is for what they pass on of others.
+    """
 
     def __init__(self, comm: MPI.Intracomm, ids: Sequence[int]) -> None:
         super().__init__(comm, ids)

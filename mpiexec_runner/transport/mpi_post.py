@@ -3,6 +3,10 @@
 It knows ranks, and nothing of what the words mean. Ranks that were started together share a communicator; one
 that joined later has one with the hub alone. What cannot be sent is for a dead rank and is dropped: the hub
 hears of the death otherwise.
+
+Where the hub is followed by another one, what it had not passed on is lost. So each rank says again, through
+the new one, what it said last to each other rank in this way; and a hub keeps what is for a rank that has no
+way to it yet. Of each sort of word the last one counts, and a word that is said twice does no harm.
 """
 
 import contextlib
@@ -35,6 +39,9 @@ class Post:
         self._ways: dict[int, tuple[MPI.Intracomm, Sequence[int], int]] = {}
         self._sending: list[tuple[MPI.Request, bytes]] = []
         self._kept: list[tuple[int, int, bytes]] = []
+        self._last: dict[tuple[int, int], bytes] = {}
+        """What was said last through the hub, by rank and tag."""
+        self._undelivered: dict[tuple[int, int, int], bytes] = {}
         self._lock = threading.RLock()
         self.add(comm, ids)
 
@@ -45,14 +52,26 @@ class Post:
             self._comms.append((comm, ids))
             for place, id_ in enumerate(ids):
                 self._ways.setdefault(id_, (comm, ids, place))
+            for key in [key for key in self._undelivered if key[0] in ids]:
+                self._pass(self._undelivered.pop(key))
+
+    def follow(self, hub: int) -> None:
+        """Another hub passes words on from now on."""
+        with self._lock:
+            if hub == self.hub:
+                return
+            self.hub = hub
+            for word in self._last.values():
+                self._forward(word)
 
     def say(self, rank: int, tag: int, data: bytes) -> None:
         """Start to send a word; ``tag`` is below 100."""
-        with self._lock, contextlib.suppress(MPI.Exception):
+        with self._lock:
             if rank in self._ways:
                 self._send(rank, tag, data)
             else:
-                self._send(self.hub, _FORWARD, _ROUTE.pack(rank, self.rank, tag) + data)
+                word = self._last[rank, tag] = _ROUTE.pack(rank, self.rank, tag) + data
+                self._forward(word)
 
     def hear(self, rank: int) -> Iterator[tuple[int, int, bytes]]:
         """What has come on the way that leads to a rank: tags, who said it, and the words."""
@@ -86,13 +105,27 @@ class Post:
         dest, source, tag = _ROUTE.unpack_from(data)
         if dest == self.rank:
             self._kept.append((tag, source, data[_ROUTE.size :]))
-        elif dest in self._ways:
-            with contextlib.suppress(MPI.Exception):
-                self._send(dest, _FORWARDED, data)
+        else:
+            self._pass(data)
+
+    def _forward(self, word: bytes) -> None:
+        """Let the hub pass a word on; or do so, where that is this rank."""
+        if self.hub == self.rank:
+            self._pass(word)
+        else:
+            self._send(self.hub, _FORWARD, word)
+
+    def _pass(self, word: bytes) -> None:
+        dest, source, tag = _ROUTE.unpack_from(word)
+        if dest in self._ways:
+            self._send(dest, _FORWARDED, word)
+        else:
+            self._undelivered[dest, source, tag] = word
 
     def _send(self, rank: int, tag: int, data: bytes) -> None:
         comm, _, place = self._ways[rank]
-        self._sending.append((comm.Isend([data, MPI.BYTE], place, tag), data))
+        with contextlib.suppress(MPI.Exception):
+            self._sending.append((comm.Isend([data, MPI.BYTE], place, tag), data))
 
 
 def _receive(comm: MPI.Intracomm, place: int, tag: int) -> Iterator[tuple[int, int, bytes]]:

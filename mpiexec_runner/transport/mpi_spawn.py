@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from mpi4py import MPI
 
 from mpiexec_runner.errors import PeerError
-from mpiexec_runner.transport.mpi_links import LinkToNewcomer
+from mpiexec_runner.transport.mpi_doors import own_comm
+from mpiexec_runner.transport.mpi_links import LinkToOne
 
 
 def why_not() -> str:
@@ -28,7 +29,7 @@ def why_not() -> str:
     return ""
 
 
-def spawn(argv: Sequence[str], host: str, ids: tuple[int, int]) -> LinkToNewcomer:
+def spawn(argv: Sequence[str], host: str, ids: tuple[int, int]) -> LinkToOne:
     """Start a program on a host, and meet it.
 
     Parameters
@@ -51,8 +52,8 @@ def spawn(argv: Sequence[str], host: str, ids: tuple[int, int]) -> LinkToNewcome
         info["host"] = host
         info["bind_to"] = "none"
         info["map_by"] = "slot:OVERSUBSCRIBE"
-        hall = MPI.COMM_SELF.Spawn(argv[0], list(argv[1:]), 1, info)
-        return LinkToNewcomer(hall.Merge(high=False), ids)
+        hall = own_comm().Spawn(argv[0], list(argv[1:]), 1, info)
+        return LinkToOne(hall.Merge(high=False), ids)
     except MPI.Exception as error:
         raise PeerError(f"no rank can be started on {host}: {error.Get_error_string()}") from error
     finally:

@@ -23,6 +23,9 @@ class Packet(NamedTuple):
 class Groups(Protocol):
     """Communicators of some ranks each, for tasks that several ranks run together."""
 
+    def follow(self, hub: int) -> None:
+        """Say what other ranks cannot hear directly through this hub from now on. From any thread."""
+
     def meet(
         self, ranks: tuple[int, ...], key: tuple[int, int], stopped: Callable[[], bool]
     ) -> object | None:
@@ -59,6 +62,9 @@ class Transport(Protocol):
     """The ranks on this host, this one among them, and what each said of itself when they met."""
     groups: "Groups | None"
     """How several ranks run one task; ``None`` where that is not possible."""
+
+    def leads_to(self, rank: int) -> bool:
+        """Whether what is sent to a rank goes anywhere. Ranks that joined later know their hubs alone."""
 
     def send(self, dest: int, body: Buffer, buffers: Sequence[Buffer] = ()) -> None:
         """Start to send; never waits for the receiver. The buffers must not change until it is through.

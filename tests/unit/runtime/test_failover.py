@@ -47,9 +47,16 @@ class Heir:
     def __init__(self, run_dir: str = "") -> None:
         self.run_dir = run_dir
         self.led: list[Lease] = []
+        self.unreachable: set[int] = set()
+        self.met: list[int] = []
 
     def lead(self, lease: Lease, former: Owner | None, gone: object) -> None:
         self.led.append(lease)
+
+    def meet(self, directory: Path, owner: Owner) -> bool:
+        if owner.rank in self.unreachable:
+            self.met.append(owner.epoch)
+        return owner.rank in self.unreachable
 
     def give_up(self, why: str) -> NoReturn:
         raise UserError(why)
@@ -170,6 +177,29 @@ def test_a_hub_that_died_before_it_called_is_followed_where_the_run_is_known(tmp
     allegiance.dead[0] = "its process died"
     allegiance.look(time.monotonic())
     assert [(lease.epoch, lease.life) for lease in heir.led] == [(1, 1)]
+
+
+def test_a_hub_without_a_way_to_it_is_met_and_waited_for_while_it_lives(tmp_path: Path) -> None:
+    alive = owned_by(tmp_path, 2, rank=5)
+    rank = Rank(tmp_path, 2)
+    rank.heir.unreachable = {5}
+    rank.allegiance.dead[0] = "its process died"
+    rank.wait(failover.CLAIM_WITHIN_S + failover.CALL_WITHIN_S + 1)
+    assert set(rank.heir.met) == {2}
+    assert not rank.heir.led
+    dead = msgspec.structs.replace(alive, pid_start=alive.pid_start + 1)
+    (tmp_path / "owner").write_bytes(msgspec.json.encode(dead))
+    rank.look(failover.CLAIM_WITHIN_S + failover.CALL_WITHIN_S + 2)
+    assert [lease.epoch for lease in rank.heir.led] == [3]
+
+
+def test_who_the_last_hub_said_was_gone_is_not_waited_for(tmp_path: Path) -> None:
+    owned_by(tmp_path, 1)
+    rank = Rank(tmp_path, 3)
+    rank.allegiance.passed |= {1, 2}
+    rank.allegiance.dead[0] = "its process died"
+    rank.look(0.1)
+    assert len(rank.heir.led) == 1
 
 
 # --- silence
@@ -355,6 +385,23 @@ def test_a_hub_calls_once_and_shows_that_it_lives(tmp_path: Path) -> None:
     term.end()
     assert seen[0] == RollCall(3, 2, "dir", 7)
     assert set(map(type, seen[1:])) == {Pulse}
+
+
+def test_a_hub_tells_all_others_at_once_who_is_gone_and_calls_those_who_come_later(tmp_path: Path) -> None:
+    hub, *workers = loopback(4)
+    call = RollCall(3, 2, "dir")
+    term = Term(hub, [1, 2], call, HeartbeatSettings(interval_s=3600, timeout_s=10800), gone=[9])
+    term.begin()
+    called = [RollCall(3, 2, "dir", 10800), Pulse(3, (9,))]
+    assert [messages(worker) for worker in workers] == [called, called, []]
+    term.lost(1)
+    term.call(3)
+    term.end()
+    assert [messages(worker) for worker in workers] == [
+        [],
+        [Pulse(3, (1, 9))],
+        [called[0], Pulse(3, (1, 9))],
+    ]
 
 
 def messages(transport: LoopbackTransport) -> list[object]:
