@@ -59,6 +59,12 @@ class StorageFull(StorageError):
     """There is no room, or no quota left: what was refused can be done again once there is."""
 
 
+class NewerVersion(StorageError):
+    """A later version of this package wrote it."""
+
+    exit_code = ExitCode.USAGE
+
+
 class Fenced(StorageError):
     """Another process has taken the run over: this one must write no further."""
 

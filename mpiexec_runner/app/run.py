@@ -33,7 +33,7 @@ from mpiexec_runner.core.fleet import GONE
 from mpiexec_runner.core.listener import Listener
 from mpiexec_runner.core.scheduler import TaskScheduler
 from mpiexec_runner.core.state import RunState
-from mpiexec_runner.errors import ConfigError, ExitCode, Fenced, RunnerError, UserError
+from mpiexec_runner.errors import ConfigError, ExitCode, Fenced, NewerVersion, RunnerError, UserError
 from mpiexec_runner.execute.machine import host_name
 from mpiexec_runner.model.commands import EndRun
 from mpiexec_runner.model.events import (
@@ -133,7 +133,7 @@ def take_place(request: Request, listener: Callable[[RunDirectory], Listener], s
         if transport.rank != 0:
             return _work(request, transport, listener, say)
         return ranks.end_with(int(_lead(request, transport, listener, say)))
-    except (UserError, ConfigError) as error:
+    except (UserError, ConfigError, NewerVersion) as error:
         say(f"error: {error}")
         ranks.dismiss(transport)
         return ranks.end_with(int(error.exit_code))

@@ -29,6 +29,7 @@ from mpiexec_runner.runtime.control import ControlBox, Drain
 from mpiexec_runner.storage.lease import check_free
 from mpiexec_runner.storage.owner import find_owner, is_alive, is_here
 from mpiexec_runner.storage.rundir import RunDirectory, default_name
+from mpiexec_runner.storage.segments import check_versions
 from mpiexec_runner.storage.status import find_status
 
 RANK_COMMAND = "rank"
@@ -84,6 +85,7 @@ def start(request: Request, launch: Launch, say: Say) -> int:
         directory = RunDirectory.open(Path(request.run_dir))
         if not request.take_over:
             check_free(directory.path)
+        check_versions(directory.journal)
         config = load_old(directory, request.overrides)
         expand(config)
     else:

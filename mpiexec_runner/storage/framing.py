@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 import msgspec
 
-from mpiexec_runner.errors import StorageError
+from mpiexec_runner.errors import NewerVersion, StorageError
 from mpiexec_runner.storage.atomic import storage_error
 
 FORMAT = "mpiexec-runner journal"
@@ -116,12 +116,12 @@ def decode_header(path: Path, payload: bytes) -> SegmentHeader:
     Raises
     ------
     StorageError
-        This is no journal, or one of a newer version.
+        This is no journal; ``NewerVersion`` for one of a newer version.
     """
     try:
         found = msgspec.msgpack.decode(payload, type=_Version)
         if found.format == FORMAT and found.version > VERSION:
-            raise StorageError(
+            raise NewerVersion(
                 f"{path} is a journal of version {found.version}, this program knows up to {VERSION}: "
                 "use the newer version of mpiexec-runner that wrote it"
             )

@@ -85,6 +85,8 @@ class RunDirectory:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             prepared = _prepare(parent / (exact.name if exact is not None else name), config)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{parent} is no directory: choose another one for the run") from error
         except OSError as error:
             raise storage_error("create a run directory in", parent, error) from error
         try:

@@ -128,3 +128,21 @@ class Chain:
                 f"{self._remedy()}"
             )
         return oldest._replace(start=max(after.offset, oldest.start))
+
+
+def check_versions(directory: Path) -> None:
+    """See early whether a journal is of a version that can be read; reading it says more.
+
+    Raises
+    ------
+    NewerVersion
+        It is not.
+    StorageError
+        The disk failed.
+    """
+    for number in segment_numbers(directory):
+        path = segment_path(directory, number)
+        with FrameReader(path) as reader:
+            first = next(reader.frames(0), None)
+        if isinstance(first, Whole):
+            decode_header(path, first.payload)

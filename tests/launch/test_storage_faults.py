@@ -226,6 +226,47 @@ def test_a_journal_that_fails_ends_the_run_and_loses_nothing(
     check_exactly_once(run_dir)
 
 
+def test_a_large_result_that_cannot_be_written_ends_the_run_and_its_task_is_run_again(
+    runner,
+    faulty_disk: FaultyDisk,  # noqa: F811
+    tmp_path,
+):
+    run_dir, tasks = tmp_path / "run", 12
+    faulty_disk.fail("fsync", "/blobs/", "EIO")
+    job = runner(
+        "run", config(tmp_path, "array", tasks), "--run-dir", run_dir, "-n", 3, **faulty_disk.variables
+    )
+    check_clean_end(job)
+    assert ".blob: Input/output error" in job.output, job.output
+    assert not [outcome for outcome in outcomes(run_dir) if outcome.blob is not None]
+    faulty_disk.mend()
+    job = runner("resume", run_dir, "-n", 2, **faulty_disk.variables)
+    assert job.wait() == 0, job.output
+    assert columns(read_results(RunDirectory(run_dir)))["state"] == ["succeeded"] * tasks
+
+
+def test_a_task_directory_that_cannot_be_written_fails_its_task_alone(
+    runner,
+    faulty_disk: FaultyDisk,  # noqa: F811
+    tmp_path,
+):
+    run_dir = tmp_path / "run"
+    (tmp_path / "run.yaml").write_text(
+        "name: disk\ntasks:\n"
+        "  - {id: unlucky, command: 'true'}\n"
+        "  - {id: mended, command: 'true', retries: {max: 0, on: {storage: {max: 20, backoff_s: 0.2}}}}\n"
+        "  - {id: other, command: 'true'}\n"
+    )
+    for name in ("unlucky", "mended"):
+        faulty_disk.fail("create", f"/{name}/", "EIO")
+    job = runner("run", "run.yaml", "--run-dir", run_dir, "-n", 2, **faulty_disk.variables)
+    assert job.until(lambda: "task unlucky failed" in job.output), job.output
+    faulty_disk.mend()
+    assert job.wait() == 1, job.output
+    assert "task unlucky failed: OSError: [Errno 5] Input/output error" in job.output
+    assert columns(read_results(RunDirectory(run_dir)))["state"] == ["failed", "succeeded", "succeeded"]
+
+
 def test_a_quota_that_is_used_up_is_waited_for(runner, faulty_disk: FaultyDisk, tmp_path):  # noqa: F811
     """Over NFS that comes late, from fsync: what was written before may be gone then."""
     run_dir = tmp_path / "run"

@@ -3,7 +3,9 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 
@@ -11,6 +13,8 @@ from mpiexec_runner.app import run as app_run
 from mpiexec_runner.app.start import RANK_COMMAND
 from mpiexec_runner.cli.main import app
 from mpiexec_runner.errors import ExitCode
+from mpiexec_runner.storage.framing import VERSION, SegmentHeader, frame_header, segment_path
+from mpiexec_runner.storage.rundir import RunDirectory
 
 MISTAKES = {
     "unknown command": (["rn"], "there is no command rn. Did you mean run?"),
@@ -47,6 +51,17 @@ def test_a_mistake_is_one_message_and_exit_code_2(command, words, told):
     assert said.err.startswith("error: ")
     assert said.err.count("error: ") == 1
     assert told in said.err
+
+
+@pytest.mark.parametrize("words", [["resume", "run", "-n", "2"], ["results", "run"]])
+def test_a_run_of_a_newer_version_is_refused_before_anything_starts(command, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    directory = RunDirectory.create(tmp_path, "n", exact=Path("run"), config="tasks: [{command: 'true'}]")
+    header = msgspec.msgpack.encode(SegmentHeader(run_id="r", segment=1, epoch=1, version=VERSION + 1))
+    segment_path(directory.journal, 1).write_bytes(frame_header(header) + header)
+    said = command(*words)
+    assert (said.code, said.out) == (ExitCode.USAGE, "")
+    assert "use the newer version of mpiexec-runner that wrote it" in said.err
 
 
 @pytest.mark.parametrize("words", [["ranks"], ["rnk"], ["rn"]])

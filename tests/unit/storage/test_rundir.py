@@ -79,6 +79,15 @@ def test_a_creation_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_in_the_place_of_a_directory_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for base, exact in ((file, None), (file / "runs", None), (tmp_path, file / "run")):
+        with pytest.raises(UserError, match="file.* is no directory: choose another one"):
+            RunDirectory.create(base, "name", exact=exact)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_file_called_latest_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "latest").write_text("mine")
     made = RunDirectory.create(tmp_path, "a")
