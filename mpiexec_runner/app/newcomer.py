@@ -13,8 +13,8 @@ from typing import NoReturn
 import msgspec
 
 from mpiexec_runner.app import ranks
+from mpiexec_runner.app.rank import Say, leave_signals_to_the_hub, take_vacant_place
 from mpiexec_runner.app.replacing import START_WITHIN_S, Berth
-from mpiexec_runner.app.run import Say, leave_signals_to_the_hub, take_vacant_place
 from mpiexec_runner.core.listener import Listener
 from mpiexec_runner.errors import PeerError
 from mpiexec_runner.execute.environment import OUTSIDE
@@ -29,7 +29,7 @@ def join(told: str, listener: Callable[[RunDirectory], Listener], say: Say) -> N
     told
         The berth, as JSON.
     listener, say
-        As for :func:`~mpiexec_runner.app.run.take_place`.
+        As for :func:`~mpiexec_runner.app.rank.take_place`.
     """
     leave_signals_to_the_hub()
     berth = msgspec.json.decode(told, type=Berth)

@@ -1,4 +1,4 @@
-"""One life of a run, as the ranks live it: rank 0 keeps the record and schedules, the others work.
+"""One life of a run on the rank that leads: it keeps the record and schedules. The others are ``rank.py``'s.
 
 The first life and every resume are the same: the record says what is done, the configuration what is to be
 done, and the difference is run.
@@ -6,22 +6,20 @@ done, and the difference is run.
 
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, NoReturn
-
-import msgspec
+from typing import NamedTuple
 
 from mpiexec_runner.app import ranks
 from mpiexec_runner.app.adding import TaskAdder
 from mpiexec_runner.app.books import Books, count_bad
 from mpiexec_runner.app.doors import Porter
+from mpiexec_runner.app.rank import Request, Say, do_nothing
 from mpiexec_runner.app.record import Past, is_made_by_a_program, read_snapshot, reopen_record, replay
-from mpiexec_runner.app.replacing import Berth, ReplacingTransport, replacing
-from mpiexec_runner.app.takeover import Office, Takeover
+from mpiexec_runner.app.replacing import ReplacingTransport, replacing
+from mpiexec_runner.app.takeover import Office
 from mpiexec_runner.app.wiring import make_scheduler
 from mpiexec_runner.app.wording import counted
 from mpiexec_runner.app.workload import Difference, compare, find_dropped
@@ -33,7 +31,7 @@ from mpiexec_runner.core.fleet import GONE
 from mpiexec_runner.core.listener import Listener
 from mpiexec_runner.core.scheduler import TaskScheduler
 from mpiexec_runner.core.state import RunState
-from mpiexec_runner.errors import ConfigError, ExitCode, Fenced, NewerVersion, RunnerError, UserError
+from mpiexec_runner.errors import ExitCode, Fenced, UserError
 from mpiexec_runner.execute.machine import host_name
 from mpiexec_runner.model.commands import EndRun
 from mpiexec_runner.model.events import (
@@ -48,7 +46,6 @@ from mpiexec_runner.model.messages import Leave, RollCall
 from mpiexec_runner.runtime.hub import Hub, RunClock
 from mpiexec_runner.runtime.interpreter import Interpreter
 from mpiexec_runner.runtime.keeper import DirectoryKeeper
-from mpiexec_runner.runtime.settings import WorkerSettings
 from mpiexec_runner.runtime.term import StepAside, Term
 from mpiexec_runner.runtime.worker import Worker
 from mpiexec_runner.storage.lease import Lease
@@ -57,19 +54,6 @@ from mpiexec_runner.storage.rundir import RunDirectory
 from mpiexec_runner.transport import codec
 from mpiexec_runner.transport.loopback import SharedRank
 from mpiexec_runner.transport.port import DIED, Transport
-
-Say = Callable[[str], None]
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rank was asked for: a new run of ``config``, or to go on with ``run_dir``."""
-
-    config: str = ""
-    run_dir: str = ""
-    overrides: tuple[str, ...] = ()
-    resume: bool = False
-    salvage: bool = False
-    take_over: bool = False
 
 
 def load_new(request: Request) -> RunConfig:
@@ -116,105 +100,10 @@ def load_old(directory: RunDirectory, overrides: tuple[str, ...] = ()) -> RunCon
     return loads(text, overrides, source=str(directory.config), directory=directory.path, name="run")
 
 
-def take_place(request: Request, listener: Callable[[RunDirectory], Listener], say: Say) -> int:
-    """Be a rank of this job: to be called on all of them. Returns the exit code of this rank.
-
-    Parameters
-    ----------
-    request
-        The same on every rank.
-    listener
-        Makes what is told of progress, on the rank that leads.
-    say
-        Prints a line for the user.
-    """
-    transport = ranks.world_transport()
-    try:
-        if transport.rank != 0:
-            return _work(request, transport, listener, say)
-        return ranks.end_with(int(_lead(request, transport, listener, say)))
-    except (UserError, ConfigError, NewerVersion) as error:
-        say(f"error: {error}")
-        ranks.dismiss(transport)
-        return ranks.end_with(int(error.exit_code))
-    except Exception as error:
-        if isinstance(error, RunnerError):
-            say(f"error: {error}")
-        else:
-            traceback.print_exc()
-        ranks.abort(int(ExitCode.INTERNAL))
-        raise
-
-
-def take_vacant_place(
-    berth: Berth, transport: Transport, listener: Callable[[RunDirectory], Listener], say: Say
-) -> None:
-    """Be a rank that joins a job later: as any other, until the run is over.
-
-    Raises
-    ------
-    PeerError
-        When the hub breaks the protocol.
-    """
-    request = Request(run_dir=berth.run_dir, resume=True)
-    takeover = _takeover(request, transport, "", listener, say, ranks.vanish)
-    settings = WorkerSettings.model_validate_json(berth.settings)
-    takeover.worker = ranks.make_worker(transport, settings, takeover, place=berth.place, hub=berth.hub)
-    takeover.worker.serve()
-    takeover.wait()
-
-
-def leave_signals_to_the_hub() -> None:
-    """What a rank does with signals that does not lead: the launcher sends them to all."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, _do_nothing)
-
-
-def _work(
-    request: Request, transport: Transport, listener: Callable[[RunDirectory], Listener], say: Say
-) -> int:
-    """Any rank but the first hub's, until it leads itself."""
-    leave_signals_to_the_hub()
-    run_dir = str(Path(request.run_dir).absolute()) if request.resume else ""
-    takeover = _takeover(request, transport, run_dir, listener, say)
-    takeover.worker = ranks.make_worker(transport, _settings(request), takeover)
-    orderly = takeover.worker.serve()
-    takeover.wait()
-    if not orderly:
-        ranks.leave(0)
-    return 0
-
-
-def _takeover(
-    request: Request,
-    transport: Transport,
-    run_dir: str,
-    listener: Callable[[RunDirectory], Listener],
-    say: Say,
-    end: Callable[[int], NoReturn] = ranks.leave,
-) -> Takeover:
-    """What a rank can do when its hub is gone."""
-
-    def lead(office: Office) -> int:
-        directory = RunDirectory.open(office.lease.directory)
-        config = load_old(directory, () if office.is_heard_of else request.overrides)
-        life = Life(directory, config, transport, say)
-        return int(life.go_on(request, office, listener))
-
-    return Takeover(transport, run_dir, lead, say, end)
-
-
-def _settings(request: Request) -> WorkerSettings:
-    try:
-        path = RunDirectory.open(Path(request.run_dir)).config if request.resume else Path(request.config)
-        return load(path, request.overrides).workers
-    except RunnerError:
-        return WorkerSettings()  # rank 0 meets the same error, says it, and ends the job
-
-
-def _lead(
+def lead(
     request: Request, transport: Transport, listener: Callable[[RunDirectory], Listener], say: Say
 ) -> ExitCode:
+    """Be the first hub of a job: see :func:`~mpiexec_runner.app.rank.take_place`."""
     if request.resume:
         directory = RunDirectory.open(Path(request.run_dir))
         config = load_old(directory, request.overrides)
@@ -224,6 +113,19 @@ def _lead(
     for note in directory.notes:
         say(f"note: {note}")
     return Life(directory, config, transport, say).live(request, listener(directory))
+
+
+def follow(
+    request: Request,
+    office: Office,
+    transport: Transport,
+    listener: Callable[[RunDirectory], Listener],
+    say: Say,
+) -> int:
+    """Be the hub that follows one that is gone; the exit code of this process."""
+    directory = RunDirectory.open(office.lease.directory)
+    config = load_old(directory, () if office.is_heard_of else request.overrides)
+    return int(Life(directory, config, transport, say).go_on(request, office, listener))
 
 
 class _Lead(NamedTuple):
@@ -503,8 +405,4 @@ def _heed_signals(hub: Hub) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, interrupt)
-    signal.signal(signal.SIGUSR1, _do_nothing)
-
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """Ignore a signal in this process alone: what it starts would inherit SIG_IGN, and not heed its end."""
+    signal.signal(signal.SIGUSR1, do_nothing)

@@ -16,7 +16,8 @@ import msgspec
 from mpiexec_runner.app.launch import LaunchPlan, launch_command, run_launched
 from mpiexec_runner.app.launcher import Preference, find_launcher
 from mpiexec_runner.app.obituary import Death, Witness
-from mpiexec_runner.app.run import Request, Say, create, load_new, load_old
+from mpiexec_runner.app.rank import Request, Say
+from mpiexec_runner.app.run import create, load_new, load_old
 from mpiexec_runner.app.wording import counted
 from mpiexec_runner.app.world import default_ranks, launched_ranks
 from mpiexec_runner.config.expansion import expand
@@ -26,6 +27,7 @@ from mpiexec_runner.execute.template import render
 from mpiexec_runner.model.events import StopReason
 from mpiexec_runner.model.tasks import CallByName, CommandLine, PlainArguments, TaskKind, TaskSpec
 from mpiexec_runner.runtime.control import ControlBox, Drain
+from mpiexec_runner.runtime.settings import WorkerSettings
 from mpiexec_runner.storage.lease import check_free
 from mpiexec_runner.storage.owner import find_owner, is_alive, is_here
 from mpiexec_runner.storage.rundir import RunDirectory, default_name
@@ -52,7 +54,7 @@ def is_rank() -> bool:
     return launched_ranks(os.environ) is not None
 
 
-def plan(request: Request, launch: Launch, run_dir: str) -> LaunchPlan:
+def plan(request: Request, launch: Launch, run_dir: str, workers: WorkerSettings) -> LaunchPlan:
     """The command that starts the ranks of a run whose directory is prepared.
 
     Raises
@@ -67,6 +69,7 @@ def plan(request: Request, launch: Launch, run_dir: str) -> LaunchPlan:
     argv += [
         flag for flag, given in (("--salvage", request.salvage), ("--take-over", request.take_over)) if given
     ]
+    argv += ["--workers", workers.model_dump_json(exclude_defaults=True)]  # no rank but the first reads more
     if request.resume:  # a new run's are in its run.yaml already
         argv += [word for change in request.overrides for word in ("--set", change)]
     ranks = launch.ranks or default_ranks(os.environ)
@@ -95,7 +98,7 @@ def start(request: Request, launch: Launch, say: Say) -> int:
     epoch = before.epoch if before else 0
     box, asked, witness = ControlBox(directory.control), list[str](), Witness()
     try:
-        planned = plan(request, launch, str(directory.path))
+        planned = plan(request, launch, str(directory.path), config.workers)
         for warning in planned.warnings:
             say(f"warning: {warning}")
         code = run_launched(
@@ -207,7 +210,7 @@ def describe(request: Request, launch: Launch) -> list[str]:
     lines.append(f"run directory: {where}")
     if not is_rank():
         try:
-            lines.append("would start: " + shlex.join(plan(request, launch, where).argv))
+            lines.append("would start: " + shlex.join(plan(request, launch, where, config.workers).argv))
         except UserError as error:
             lines.append(f"cannot be started here: {error}")
     return lines

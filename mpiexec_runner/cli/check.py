@@ -32,7 +32,8 @@ def validate(
     ] = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Check a configuration, down to its tasks and callables; say all that is wrong."""
-    from mpiexec_runner.app.run import Request, load_new
+    from mpiexec_runner.app.rank import Request
+    from mpiexec_runner.app.run import load_new
     from mpiexec_runner.config.expansion import expand
 
     workload = expand(load_new(Request(config=str(config), overrides=tuple(changes))))

@@ -16,7 +16,7 @@ from mpiexec_runner.app.launcher import Preference
 from mpiexec_runner.app.world import launched_ranks
 
 if TYPE_CHECKING:
-    from mpiexec_runner.app.run import Request
+    from mpiexec_runner.app.rank import Request
     from mpiexec_runner.cli.progress import Reporter
     from mpiexec_runner.storage.rundir import RunDirectory
 
@@ -51,7 +51,7 @@ def run(
     launcher: LauncherChoice = Preference.AUTO,
 ) -> None:
     """Run the work of a configuration; started alone, under the launcher that fits."""
-    from mpiexec_runner.app.run import Request
+    from mpiexec_runner.app.rank import Request
 
     request = Request(config=str(config), run_dir=str(run_dir or ""), overrides=tuple(changes))
     if dry_run:
@@ -73,7 +73,7 @@ def resume(
     take_over: TakeOver = False,
 ) -> None:
     """Go on with a run; what it has finished is not run again."""
-    from mpiexec_runner.app.run import Request
+    from mpiexec_runner.app.rank import Request
 
     request = Request(
         run_dir=str(run_dir), overrides=tuple(changes), resume=True, salvage=salvage, take_over=take_over
@@ -86,12 +86,18 @@ def rank(
     changes: Set = [],  # noqa: B006 - typer reads it
     salvage: Salvage = False,
     take_over: TakeOver = False,
+    workers: Annotated[str, typer.Option("--workers", help="Settings of workers, as JSON.")] = "",
 ) -> None:
     """Take a rank's place in a prepared run directory."""
-    from mpiexec_runner.app.run import Request, take_place
+    from mpiexec_runner.app.rank import Request, take_place
 
     request = Request(
-        run_dir=str(run_dir), overrides=tuple(changes), resume=True, salvage=salvage, take_over=take_over
+        run_dir=str(run_dir),
+        overrides=tuple(changes),
+        resume=True,
+        salvage=salvage,
+        take_over=take_over,
+        workers=workers,
     )
     take_place(request, _reporter, _say)
     # Whoever started the ranks reads the record; a launcher makes much noise about other codes than 0.
@@ -106,7 +112,7 @@ def newcomer(berth: str) -> None:
 
 def _go(request: "Request", ranks: int, launcher: Preference) -> None:
     if launched_ranks(os.environ) is not None or ranks == 1:
-        from mpiexec_runner.app.run import take_place
+        from mpiexec_runner.app.rank import take_place
 
         raise typer.Exit(take_place(request, _reporter, _say))
     from mpiexec_runner.app.start import Launch, start

@@ -8,17 +8,23 @@ beside them.
 ``None`` is no bytes at all. Else the first byte tells which: ``m`` msgpack, ``n`` one NumPy array whose data
 is the only buffer, ``p`` pickle. A capital says that the rest of the bytes, being long, is the first of the
 buffers.
+
+NumPy is imported where there is an array: most ranks and child processes never see one.
 """
 
+# ruff: noqa: PLC0415 - see above
+
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import msgspec
-import numpy as np
 from typing_extensions import Buffer, TypeIs
 
 from mpiexec_runner.model.tasks import PlainArguments
+
+if TYPE_CHECKING:
+    import numpy as np
 
 OUT_OF_BAND_BYTES = 64 * 1024
 """Buffers from this size on travel beside the bytes."""
@@ -38,13 +44,35 @@ class _Array(msgspec.Struct, array_like=True):
     data: bytes = b""
 
 
-def _is_plain_array(value: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
+def _is_like_an_array(value: object) -> bool:
+    """Whether a value is one of NumPy's, or pretends to be."""
+    return hasattr(type(value), "__array_interface__")
+
+
+def _is_plain_array(value: object) -> TypeIs["np.ndarray[Any, np.dtype[Any]]"]:
     """Whether shape, ``dtype.str`` and bytes are all there is to an array: no objects, no named fields."""
+    if not _is_like_an_array(value):
+        return False
+    import numpy as np
+
     return isinstance(value, np.ndarray) and not value.dtype.hasobject and value.dtype.names is None
+
+
+def _as_array(
+    data: bytes | memoryview, dtype: str, shape: tuple[int, ...]
+) -> "np.ndarray[Any, np.dtype[Any]]":
+    """The array whose data these bytes are."""
+    import numpy as np
+
+    return np.frombuffer(data, np.dtype(dtype)).reshape(shape)
 
 
 def _plain(value: object) -> object:
     """What msgspec asks about values it does not know."""
+    if not _is_like_an_array(value):
+        raise TypeError(f"{type(value).__name__} is not plain data")
+    import numpy as np
+
     if _is_plain_array(value):
         array = _Array(value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
         return msgspec.msgpack.Ext(ARRAY_EXTENSION, _header.encode(array))
@@ -57,7 +85,7 @@ def _extension(code: int, data: memoryview) -> object:
     if code != ARRAY_EXTENSION:
         raise ValueError(f"unknown msgpack extension {code}")
     array = msgspec.msgpack.decode(data, type=_Array)
-    return np.frombuffer(array.data, np.dtype(array.dtype)).reshape(array.shape)
+    return _as_array(array.data, array.dtype, array.shape)
 
 
 _plain_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
@@ -81,6 +109,8 @@ def encode_plain(value: object) -> tuple[bytes, list[Buffer]]:
     if value is None:
         return b"", []
     if _is_plain_array(value) and value.nbytes >= OUT_OF_BAND_BYTES:
+        import numpy as np
+
         array = np.ascontiguousarray(value)
         header = _header.encode((array.dtype.str, array.shape))
         return b"n" + header, [array.reshape(-1).view(np.uint8).data]
@@ -148,7 +178,7 @@ def decode(data: Buffer, buffers: list[memoryview] | None = None) -> Any:
         return _plain_decoder.decode(view)
     if kind == b"n":
         dtype, shape = msgspec.msgpack.decode(view, type=tuple[str, tuple[int, ...]])
-        return np.frombuffer(parts[0], np.dtype(dtype)).reshape(shape)
+        return _as_array(parts[0], dtype, shape)
     raise ValueError(f"a value in an unknown encoding {kind!r}")
 
 

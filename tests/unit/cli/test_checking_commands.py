@@ -4,7 +4,7 @@ import pytest
 
 from mpiexec_runner.app import doctor
 from mpiexec_runner.app.checks.finding import ok, warning
-from mpiexec_runner.app.run import Request
+from mpiexec_runner.app.rank import Request
 from mpiexec_runner.app.start import Launch, describe
 from mpiexec_runner.app.wording import counted
 

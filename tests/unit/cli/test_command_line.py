@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import typer
 
-from mpiexec_runner.app import run as app_run
+from mpiexec_runner.app import rank as app_rank
 from mpiexec_runner.app.start import RANK_COMMAND
 from mpiexec_runner.cli.main import app
 from mpiexec_runner.errors import ExitCode
@@ -91,7 +91,7 @@ def test_ranks_are_started_by_a_command_that_there_is():
 
 @pytest.mark.parametrize("code", [0, 1, 4, 5, 75, 130])
 def test_exit_codes_are_kept(command, monkeypatch, code):
-    monkeypatch.setattr(app_run, "take_place", lambda *_: code)
+    monkeypatch.setattr(app_rank, "take_place", lambda *_: code)
     assert command("run", "c.yaml", "-n", "1").code == code
 
 
@@ -100,12 +100,12 @@ def test_interrupted(command, monkeypatch, error):
     def interrupted(*_):
         raise error
 
-    monkeypatch.setattr(app_run, "take_place", interrupted)
+    monkeypatch.setattr(app_rank, "take_place", interrupted)
     assert command("run", "c.yaml", "-n", "1").code == ExitCode.INTERRUPTED
 
 
 def test_a_signal_interrupts_like_the_terminal(command, monkeypatch):
-    monkeypatch.setattr(app_run, "take_place", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(app_rank, "take_place", lambda *_: signal.raise_signal(signal.SIGINT))
     assert command("run", "c.yaml", "-n", "1").code == ExitCode.INTERRUPTED
 
 
@@ -114,8 +114,11 @@ def test_a_signal_interrupts_like_the_terminal(command, monkeypatch):
     [
         ("import mpiexec_runner.cli.main", {"numpy", "h5py", "yaml", "rich", "mpi4py", "psutil"}),
         (
-            "import mpiexec_runner.cli.main, mpiexec_runner.app.run",
-            {"rich", "mpiexec_runner.app.start", "mpiexec_runner.app.doctor", "mpiexec_runner.cli.table"},
+            "import mpiexec_runner.cli.main, mpiexec_runner.app.rank",
+            {
+                *("rich", "yaml", "numpy", "h5py", "mpiexec_runner.config", "mpiexec_runner.core.state"),
+                *("mpiexec_runner.app.start", "mpiexec_runner.app.doctor", "mpiexec_runner.cli.table"),
+            },
         ),
     ],
     ids=["the command", "a rank"],

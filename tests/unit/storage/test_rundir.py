@@ -83,7 +83,7 @@ def test_a_file_in_the_place_of_a_directory_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     for base, exact in ((file, None), (file / "runs", None), (tmp_path, file / "run")):
-        with pytest.raises(UserError, match="file.* is no directory: choose another one"):
+        with pytest.raises(UserError, match=r"file.* is no directory: choose another one"):
             RunDirectory.create(base, "name", exact=exact)
     assert list(tmp_path.iterdir()) == [file]
 
