@@ -25,7 +25,7 @@ import psutil
 from mpiexec_runner.app.launcher import Launcher, Preference
 from mpiexec_runner.app.obituary import Witness
 from mpiexec_runner.app.wording import counted
-from mpiexec_runner.app.world import allocated_hosts, allocated_slots, in_slurm_step
+from mpiexec_runner.app.world import allocated_slots, in_slurm_step
 from mpiexec_runner.execute.environment import OUTSIDE, TERMINAL, clean, outside_record
 from mpiexec_runner.transport.mpi_library import Vendor
 
@@ -108,8 +108,6 @@ def launch_command(
     elif launcher.vendor is Vendor.OPEN_MPI:
         slots = allocated_slots(environ)
         options = _open_mpi_options(launcher, oversubscribe=slots is None or ranks > slots)
-        if launcher.ulfm and allocated_hosts(environ) > 1:
-            options += _failure_detector(environ)
         options += [word for name in (OUTSIDE, TERMINAL) if name in env for word in ("-x", name)]
         warnings += _allow_root(env)
     elif launcher.vendor in (Vendor.MPICH, Vendor.INTEL_MPI) and witnessed:
@@ -217,32 +215,14 @@ def _open_mpi_options(launcher: Launcher, *, oversubscribe: bool) -> list[str]:
     # that reads its standard input would wait for ever: Open MPI 5 was seen not to pass on its end.
     options = ["--bind-to", "none", "--stdin", "none"]
     if launcher.ulfm:
+        # Without Open MPI's own failure detector (mpi_ft_detector): it takes a rank for dead whose task holds
+        # the interpreter, and with a thread of its own (mpi_ft_detector_thread) 5.0.11 was seen to crash and
+        # to hang on busy cores. Our own heartbeats find what nobody tells of.
         options += ["--with-ft", "ulfm"]
     # Outside a job Open MPI counts physical cores, and would refuse hardware threads and the hub's rank.
     if oversubscribe:
         options.append("--oversubscribe")
     return options
-
-
-def _failure_detector(environ: Mapping[str, str]) -> list[str]:
-    """Options for Open MPI to notice a host that is cut off, and whose end nobody can tell of.
-
-    The detector's messages leave from a thread of its own: a rank whose task holds the interpreter lives.
-    With a time-out of 4 s, a busy machine was seen to lose ranks that were only slow to begin.
-    """
-    options = []
-    for name, value in _DETECTOR.items():
-        if f"OMPI_MCA_{name}" not in environ:
-            options += ["--mca", name, value]
-    return options
-
-
-_DETECTOR = {
-    "mpi_ft_detector": "1",
-    "mpi_ft_detector_thread": "1",
-    "mpi_ft_detector_period": "2",
-    "mpi_ft_detector_timeout": "15",
-}
 
 
 def _allow_root(env: dict[str, str]) -> list[str]:

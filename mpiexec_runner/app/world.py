@@ -134,25 +134,6 @@ def allocated_slots(environ: Mapping[str, str]) -> int | None:
     return None
 
 
-def allocated_hosts(environ: Mapping[str, str]) -> int:
-    """Count the hosts that the launcher will use, as far as the environment tells; 1 where it does not.
-
-    Slurm: ``SLURM_JOB_NUM_NODES``. PBS: the different lines of ``PBS_NODEFILE``. Else the default host file
-    of Open MPI's launcher, where the user has named one.
-    """
-    if nodes := _count(environ, "SLURM_JOB_NUM_NODES"):
-        return nodes
-    for variable in ("PBS_NODEFILE", "PRTE_MCA_prte_default_hostfile"):
-        if named := environ.get(variable):
-            try:
-                lines = Path(named).read_text(encoding="utf-8").splitlines()
-            except OSError:
-                continue  # the launcher says what is wrong with it
-            hosts = {line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")}
-            return max(1, len(hosts))
-    return 1
-
-
 def default_ranks(environ: Mapping[str, str]) -> int:
     """Choose how many ranks to start when the user does not say.
 

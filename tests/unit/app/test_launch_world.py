@@ -149,19 +149,3 @@ def test_a_missing_node_file_is_told(tmp_path) -> None:
 
 def test_records_compare_by_value() -> None:
     assert launched_ranks({"PMIX_RANK": "0"}) == LaunchedBy(1, "a PMIx launcher", "PMIX_RANK")
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"), [("a slots=2\nb slots=2\n", 2), ("# all\na\na\n\n", 1), ("", 1)]
-)
-def test_hosts_are_counted_in_the_host_file_of_open_mpi(tmp_path, lines, expected):
-    (tmp_path / "hosts").write_text(lines)
-    assert world.allocated_hosts({"PRTE_MCA_prte_default_hostfile": str(tmp_path / "hosts")}) == expected
-
-
-def test_hosts_are_counted_by_the_batch_system(tmp_path):
-    (tmp_path / "nodes").write_text("n1\nn1\nn2\n")
-    assert world.allocated_hosts({"SLURM_JOB_NUM_NODES": "3"}) == 3
-    assert world.allocated_hosts({"PBS_NODEFILE": str(tmp_path / "nodes")}) == 2
-    assert world.allocated_hosts({"PBS_NODEFILE": str(tmp_path / "none")}) == 1
-    assert world.allocated_hosts({}) == 1
