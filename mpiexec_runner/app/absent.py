@@ -3,6 +3,8 @@
 It knows processes on this machine, and no MPI.
 """
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -12,7 +14,7 @@ from mpiexec_runner.execute.machine import host_name
 from mpiexec_runner.model.workers import WorkerInfo
 from mpiexec_runner.transport.port import DIED
 
-COME_WITHIN_S = 30.0
+COME_WITHIN_S = 15.0
 """After that, who is on another host, or was never heard of, counts as dead."""
 LOOK_EVERY_S = 0.2
 
@@ -47,6 +49,16 @@ class Absent:
         for rank in found:
             del self._infos[rank]
         return [(rank, DIED) for rank in found]
+
+
+def family_words() -> set[str]:
+    """The last words of the command lines below this process's own launcher, on this machine."""
+    found = set()
+    for process in psutil.Process(os.getppid()).children():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found |= set(process.cmdline()[-1:])
+    return found
 
 
 def _is_dead(info: WorkerInfo | None) -> bool:

@@ -7,6 +7,7 @@ middle: so each way is made in a thread of its own, which nobody waits for.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,11 @@ class Porter:
     ) -> None:
         self._directory, self._epoch, self._transport = directory, epoch, transport
         self._greet, self._say = greet, say
-        self._over = threading.Event()
         threading.Thread(target=self._look, name="porter", daemon=True).start()
 
-    def end(self) -> None:
-        """Go through no more doors."""
-        self._over.set()
-
     def _look(self) -> None:
-        while not self._over.wait(LOOK_EVERY_S):
+        while True:
+            time.sleep(LOOK_EVERY_S)
             try:
                 doors = list(take_doors(self._directory, self._epoch))
             except StorageError as error:

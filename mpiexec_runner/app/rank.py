@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mpiexec_runner.app import ranks
 from mpiexec_runner.app.takeover import Office, Takeover
 from mpiexec_runner.errors import ConfigError, ExitCode, NewerVersion, RunnerError, UserError
+from mpiexec_runner.model.messages import RollCall
 from mpiexec_runner.runtime.settings import WorkerSettings
 from mpiexec_runner.storage.rundir import RunDirectory
 from mpiexec_runner.transport.port import Transport
@@ -86,9 +87,10 @@ def take_vacant_place(
         When the hub breaks the protocol.
     """
     request = Request(run_dir=berth.run_dir, resume=True)
-    takeover = _takeover(request, transport, "", listener, say, ranks.vanish)
+    takeover = _takeover(request, transport, "", listener, say)
     settings = WorkerSettings.model_validate_json(berth.settings)
     takeover.worker = ranks.make_worker(transport, settings, takeover, place=berth.place, hub=berth.hub)
+    takeover.worker.await_hub(RollCall(berth.epoch, berth.life, berth.run_dir), berth.gone)
     takeover.worker.serve()
     takeover.wait()
 
@@ -120,7 +122,6 @@ def _takeover(
     run_dir: str,
     listener: Callable[[RunDirectory], "Listener"],
     say: Say,
-    end: Callable[[int], NoReturn] = ranks.leave,
 ) -> Takeover:
     """What a rank can do when its hub is gone."""
 
@@ -129,7 +130,7 @@ def _takeover(
 
         return follow(request, office, transport, listener, say)
 
-    return Takeover(transport, run_dir, lead, say, end)
+    return Takeover(transport, run_dir, lead, say)
 
 
 def _settings(request: Request) -> WorkerSettings:

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import os
 import shlex
-import signal
 import sys
 import threading
 import time
@@ -121,16 +120,6 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def vanish(code: int) -> NoReturn:  # noqa: ARG001 - as leave()
-    """End this process alone: a death is survived, an exit without MPI's Finalize may end all of the job."""
-    if _reaper.cache_info().currsize:
-        _reaper().let_go()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("unreachable")
 
 
 def abort(code: int) -> None:

@@ -9,7 +9,7 @@ from mpiexec_runner.core import snapshot
 from mpiexec_runner.core.scheduler import TaskScheduler
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.runtime.keeper import DirectoryKeeper
-from mpiexec_runner.storage.checkpoint import CheckpointStore
+from mpiexec_runner.storage.checkpoint import CheckpointStore, find_checkpoint
 from mpiexec_runner.storage.journal import JournalWriter
 from mpiexec_runner.storage.journal_reader import read_journal
 from mpiexec_runner.storage.lease import Lease
@@ -63,7 +63,7 @@ class Past(NamedTuple):
 def read_snapshot(directory: RunDirectory) -> Past:
     """The newest checkpoint that verifies, if there is any."""
     notes: list[str] = []
-    loaded = CheckpointStore(directory.checkpoints, 1).newest(notes.append)
+    loaded = find_checkpoint(directory.checkpoints, directory.journal, notes.append)
     if loaded is None:
         return Past(None, None, notes)
     taken = msgspec.msgpack.decode(loaded.snapshot, type=snapshot.Snapshot)
@@ -118,7 +118,7 @@ def _keeper(
         directory,
         journal,
         lease,
-        CheckpointStore(directory.checkpoints, checkpoint.keep),
+        CheckpointStore(directory.checkpoints, checkpoint.keep, lease.epoch),
         settings=run,
         checkpoint_every_s=checkpoint.every_s,
     )

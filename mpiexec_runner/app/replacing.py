@@ -11,18 +11,19 @@ import queue
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from typing_extensions import Buffer
 
-from mpiexec_runner.app.absent import Absent
+from mpiexec_runner.app.absent import Absent, family_words
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.errors import StorageError
-from mpiexec_runner.execute.environment import OUTSIDE
+from mpiexec_runner.execute.environment import OUTSIDE, TERMINAL
+from mpiexec_runner.execute.machine import host_name
 from mpiexec_runner.model.workers import WorkerInfo
 from mpiexec_runner.runtime.settings import WorkerSettings
 from mpiexec_runner.storage.lease import Lease
@@ -35,8 +36,8 @@ FAILURES_OF_A_HOST = 3
 """A host on which this many new ranks in a row could not be started is not tried again."""
 
 START_WITHIN_S = 60.0
-"""How long a new rank may take to arrive. MPI offers no way to give up one that does not: none is started
-after it."""
+"""How long a new rank may take to arrive; where one dies before on this machine, that is seen sooner."""
+LOOK_EVERY_S = 0.5
 
 Note = Callable[[int, str], None]
 """Told of a rank, and what is worth saying of it."""
@@ -46,31 +47,41 @@ class Berth(msgspec.Struct, frozen=True):
     """What a new rank is told when it is started.
 
     ``place`` is the first rank whose share it takes over, ``neighbours`` are the ranks that divided its host
-    among them when the job began, and ``settings`` those of the workers, as JSON;
-    ``founders`` is how many ranks there were. The run is in ``run_dir`` and was
-    started in ``directory``; ``outside`` is what the ranks know of the environment there.
+    among them when the job began, and ``settings`` those of the workers, as JSON; ``founders`` is how many
+    ranks there were, and ``gone`` are those that need not be waited for. The run is in ``run_dir``;
+    ``epoch`` is that of ``hub``, and ``life`` that of the first one of this job.
     """
 
     rank: int
     hub: int
+    epoch: int
+    life: int
     place: int
     neighbours: tuple[int, ...]
     settings: str
-    founders: int = 1
-    run_dir: str = ""
-    directory: str = ""
-    outside: str | None = None
+    founders: int
+    run_dir: str
+    gone: tuple[int, ...] = ()
+
+    @property
+    def argv(self) -> list[str]:
+        """The command line of the new rank."""
+        told = msgspec.json.encode(self).decode()
+        return [sys.executable, "-m", "mpiexec_runner", NEWCOMER_COMMAND, told]
 
 
-class _Order(NamedTuple):
-    berth: Berth
-    host: str
+class _Coming:
+    """A rank on its way, and what it is to get when it is here."""
 
+    __slots__ = ("berth", "host", "packets", "seen", "since", "why_not")
 
-class _Arrival(NamedTuple):
-    order: _Order
-    link: Any
-    why_not: str
+    def __init__(self, berth: Berth, host: str, since: float) -> None:
+        self.berth, self.host, self.since = berth, host, since
+        self.packets: list[tuple[Buffer, Sequence[Buffer]]] = []
+        self.seen = False
+        """Whether its process was seen on this machine."""
+        self.why_not = ""
+        """Why it could not be started."""
 
 
 class Posting(NamedTuple):
@@ -82,16 +93,17 @@ class Posting(NamedTuple):
         Of the run.
     roster
         Who joined later.
+    epoch, life
+        Of the hub, and of the first one of this job.
     founders
         How many ranks there were when the job began.
-    greet
-        Calls a rank that has arrived.
     """
 
     run_dir: str
     roster: Roster
+    epoch: int
+    life: int
     founders: int
-    greet: Callable[[int], None]
 
 
 class ReplacingTransport:
@@ -101,10 +113,8 @@ class ReplacingTransport:
     ----------
     outer
         Leads to the other ranks.
-    add
-        Lets it lead to one more: a number, and what ``spawn`` returned.
     spawn
-        Starts a rank on a host; called in a thread, and may take its time.
+        Starts a rank on a host, which comes by a door; called in a thread.
     settings
         Of the workers.
     hosts
@@ -118,29 +128,29 @@ class ReplacingTransport:
     def __init__(
         self,
         outer: Transport,
-        add: Callable[[int, Any], None],
-        spawn: Callable[[Berth, str], Any],
+        spawn: Callable[[Berth, str], None],
         settings: WorkerSettings,
         hosts: Callable[[], dict[int, str]],
         note: Note,
         posting: Posting,
     ) -> None:
-        self._outer, self._add, self._spawn = outer, add, spawn
+        self._outer, self._spawn = outer, spawn
         self._settings, self._hosts, self._note, self._posting = settings, hosts, note, posting
         self.rank, self.threaded = outer.rank, outer.threaded
         self.neighbours, self.groups = outer.neighbours, outer.groups
         self.size = outer.size  # with the ranks that are on their way
         self._absent = Absent({})
         self._former = -1
+        self._gone: set[int] = set()
+        self._sent_to: dict[int, str] = {}
+        """Where ranks were started that may never have said anything."""
         self._places: dict[int, int] = {}
         self._times: Counter[int] = Counter()
         self._failures: Counter[str] = Counter()
-        self._waiting: dict[int, list[tuple[Buffer, Sequence[Buffer]]]] = {}
-        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
-        self._begun: deque[tuple[_Order, float]] = deque(maxlen=1)
-        self._arrivals: deque[_Arrival] = deque()
+        self._coming: dict[int, _Coming] = {}
+        self._look_at = 0.0
+        self._orders: queue.SimpleQueue[_Coming] = queue.SimpleQueue()
         self._starter: threading.Thread | None = None
-        self._stuck = False
 
     def take_stock(self, gone: Collection[int], former: int, known: Mapping[int, WorkerInfo | None]) -> None:
         """Go on where the hub before this one left off.
@@ -155,9 +165,11 @@ class ReplacingTransport:
             Ranks on record, with what is known of them; ``None`` for those that are known to be gone.
         """
         self._former = former
+        self._gone |= set(gone) | {rank for rank, info in known.items() if info is None and rank != self.rank}
         for newcomer in self._posting.roster.read():
             self._places[newcomer.rank] = newcomer.place
             self._times[newcomer.place] += 1
+            self._sent_to[newcomer.rank] = newcomer.host
             self.size = max(self.size, newcomer.rank + 1)
         awaited = {rank: info for rank, info in known.items() if info is not None and rank not in gone}
         never_heard = set(self._places) - known.keys() - set(gone)
@@ -167,31 +179,32 @@ class ReplacingTransport:
 
     def leads_to(self, rank: int) -> bool:
         """See :class:`~mpiexec_runner.transport.port.Transport`."""
-        return rank in self._waiting or self._outer.leads_to(rank)
+        return rank in self._coming or self._outer.leads_to(rank)
 
     def send(self, dest: int, body: Buffer, buffers: Sequence[Buffer] = ()) -> None:
         """See :class:`~mpiexec_runner.transport.port.Transport`; a rank on its way gets it later."""
-        if dest in self._waiting:
-            self._waiting[dest].append((body, buffers))
+        if dest in self._coming:
+            self._coming[dest].packets.append((body, buffers))
         else:
             self._outer.send(dest, body, buffers)
 
     def receive(self) -> list[Packet]:
         """See :class:`~mpiexec_runner.transport.port.Transport`."""
-        if self._waiting:
-            self._look_for_arrivals()
+        self._look_for_arrivals()
         return self._outer.receive()
 
     def unsent(self) -> int:
-        """See :class:`~mpiexec_runner.transport.port.Transport`; what waits for a rank on its way counts."""
-        if self._waiting:
-            self._look_for_arrivals()
-        return self._outer.unsent() + len(self._waiting)
+        """See :class:`~mpiexec_runner.transport.port.Transport`.
+
+        A rank on its way is not waited for: it finds the run directory given back, and leaves.
+        """
+        return self._outer.unsent()
 
     def gone(self) -> list[tuple[int, str]]:
         """See :class:`~mpiexec_runner.transport.port.Transport`."""
         found = self._outer.gone()
         found += self._absent.gone(self._outer.leads_to)
+        self._gone |= {rank for rank, _ in found}
         for rank, why in found:
             if why == DIED:
                 self._replace(rank)
@@ -212,12 +225,12 @@ class ReplacingTransport:
                 return
         self._fill(dead, dead)
 
-    def _fill(self, vacant: int, dead: int) -> None:
+    def _fill(self, vacant: int, dead: int, host: str = "") -> None:
         """Order a new rank for the place of one, since another is dead, unless that was done too often."""
         hosts, place = self._hosts(), self._places.get(vacant, vacant)
         if self._newest(place) != vacant:
             return  # it has been done
-        host = hosts.get(vacant, "")
+        host = host or hosts.get(vacant) or self._sent_to.get(vacant, "")
         if why_not := self._why_not(place, host):
             self._note(dead, f"is not replaced: {why_not}")
             return
@@ -227,24 +240,24 @@ class ReplacingTransport:
             self._note(dead, f"is not replaced: {error}")
             return
         founders = {one for one, where in hosts.items() if where == host and one < self._posting.founders}
-        settings = self._settings.model_dump_json()
-        neighbours = tuple(sorted(founders | {place}))
+        posting = self._posting
         berth = Berth(
             rank=rank,
             hub=self.rank,
+            epoch=posting.epoch,
+            life=posting.life,
             place=place,
-            neighbours=neighbours,
-            settings=settings,
-            founders=self._posting.founders,
-            run_dir=self._posting.run_dir,
-            directory=str(Path.cwd()),
-            outside=os.environ.get(OUTSIDE),
+            neighbours=tuple(sorted(founders | {place})),
+            settings=self._settings.model_dump_json(),
+            founders=posting.founders,
+            run_dir=posting.run_dir,
+            gone=tuple(sorted(self._gone)),
         )
-        self._waiting[rank] = []
+        self._coming[rank] = coming = _Coming(berth, host, time.monotonic())
         self._note(dead, f"is replaced by rank {rank}")
-        self._orders.put(_Order(berth, host))
+        self._orders.put(coming)
         if self._starter is None:
-            # One after the other: MPI would start them so in any case.
+            # The launcher is asked for one after the other, and may be slow to answer.
             self._starter = threading.Thread(target=self._start_all, name="spawn", daemon=True)
             self._starter.start()
 
@@ -266,8 +279,6 @@ class ReplacingTransport:
         """What speaks against one more rank in a place; empty for nothing."""
         if not host:
             return "it never said on which host it was"
-        if self._stuck:
-            return "a rank that was started before has never arrived"
         if self._failures[host] >= FAILURES_OF_A_HOST:
             return f"{FAILURES_OF_A_HOST} ranks in a row could not be started on {host}"
         if self._times[place] >= self._settings.max_replacements:
@@ -275,40 +286,45 @@ class ReplacingTransport:
         return ""
 
     def _start_all(self) -> None:
-        """Start what is ordered; in a thread, since it takes about a second each."""
+        """Start what is ordered; in a thread."""
         while True:
-            order = self._orders.get()
-            self._begun.append((order, time.monotonic()))
-            link, why_not = None, ""
+            coming = self._orders.get()
             try:
-                link = self._spawn(order.berth, order.host)
+                self._spawn(coming.berth, coming.host)
             except Exception as error:  # noqa: BLE001 - told, and the next one is tried
-                why_not = str(error) or repr(error)
-            self._arrivals.append(_Arrival(order, link, why_not))
+                coming.why_not = str(error) or repr(error)
 
     def _look_for_arrivals(self) -> None:
-        while self._arrivals:
-            self._take_in(self._arrivals.popleft())
-        if not self._stuck and self._begun:
-            order, since = self._begun[0]
-            if order.berth.rank in self._waiting and time.monotonic() > since + START_WITHIN_S:
-                self._stuck = True
-                for rank in self._waiting:
-                    self._note(rank, f"has not arrived within {START_WITHIN_S:g} s, and is not waited for")
-                self._waiting.clear()
-
-    def _take_in(self, arrival: _Arrival) -> None:
-        (berth, host), link, why_not = arrival
-        waiting = self._waiting.pop(berth.rank, [])
-        if why_not:
-            self._failures[host] += 1
-            self._note(berth.rank, f"could not be started: {why_not}")
+        """See who of those on their way is here, and who will never be."""
+        if not self._coming:
             return
-        self._failures[host] = 0
-        self._add(berth.rank, link)
-        self._posting.greet(berth.rank)
-        for body, buffers in waiting:
-            self._outer.send(berth.rank, body, buffers)
+        for rank in [rank for rank in self._coming if self._outer.leads_to(rank)]:
+            coming = self._coming.pop(rank)
+            self._failures[coming.host] = 0
+            for body, buffers in coming.packets:
+                self._outer.send(rank, body, buffers)
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        beside = family_words() if any(one.host == host_name() for one in self._coming.values()) else set()
+        for rank, coming in list(self._coming.items()):
+            is_there = coming.berth.argv[-1] in beside
+            coming.seen |= is_there
+            if coming.why_not:
+                self._failures[coming.host] += 1
+                self._give_up(rank, f"could not be started: {coming.why_not}")
+            elif coming.seen and not is_there and not self._outer.leads_to(rank):
+                self._give_up(rank, "died before it arrived")
+            elif now >= coming.since + START_WITHIN_S:
+                self._failures[coming.host] += 1
+                self._give_up(rank, f"has not arrived within {START_WITHIN_S:g} s, and is not waited for")
+
+    def _give_up(self, rank: int, why: str) -> None:
+        """One that was to come does not: another one may."""
+        coming = self._coming.pop(rank)
+        self._note(rank, why)
+        self._fill(rank, rank, coming.host)
 
 
 def replacing(
@@ -319,7 +335,6 @@ def replacing(
     note: Note,
     warn: Callable[[str], None],
     lease: Lease,
-    greet: Callable[[int], None],
 ) -> Transport:
     """The hub's transport, with replacement where it is asked for and possible.
 
@@ -339,8 +354,6 @@ def replacing(
         Is told why it is not possible.
     lease
         Of this hub.
-    greet
-        Calls a rank that has arrived.
     """
     if not settings.replace or members.size == 1:
         return transport
@@ -350,18 +363,13 @@ def replacing(
         warn(f"warning: workers.replace: a rank that dies will not be replaced: {why_not}")
         return transport
 
-    def spawn(berth: Berth, host: str) -> Any:
-        return mpi_spawn.spawn(argv(berth), host, (berth.hub, berth.rank))
+    def spawn(berth: Berth, host: str) -> None:
+        known = {name: os.environ[name] for name in (OUTSIDE, TERMINAL) if name in os.environ}
+        mpi_spawn.spawn(berth.argv, host, str(Path.cwd()), known)
 
     def hosts() -> dict[int, str]:
         return {rank: worker.info.host for rank, worker in state.workers.items()}
 
     roster = Roster(lease.directory, lease.life)
-    posting = Posting(str(lease.directory), roster, members.founders, greet)
-    return ReplacingTransport(transport, members.add, spawn, settings, hosts, note, posting)
-
-
-def argv(berth: Berth) -> list[str]:
-    """The command line of a new rank."""
-    told = msgspec.json.encode(berth).decode()
-    return [sys.executable, "-m", "mpiexec_runner", NEWCOMER_COMMAND, told]
+    posting = Posting(str(lease.directory), roster, lease.epoch, lease.life, members.founders)
+    return ReplacingTransport(transport, spawn, settings, hosts, note, posting)

@@ -180,7 +180,7 @@ class Life:
         call = RollCall(lease.epoch, lease.life, str(path))
         term = Term(shared, office.workers, call, heartbeat, office.gone)
         term.begin()
-        porter = Porter(path, lease.epoch, self._transport, term.call, self._say)
+        Porter(path, lease.epoch, self._transport, term.call, self._say)
         if request.overrides and not office.is_heard_of:
             self._directory.write_config(resolved_yaml(self._config))
         past = read_snapshot(self._directory)
@@ -195,7 +195,7 @@ class Life:
         self._say_notes(books.open(state))
         mind = StepAside(shared.rank).events if self._config.workers.hub_works is not True else lambda _: ()
         listening = listener(self._directory)
-        transport = self._replacing(shared, state, listening, lease, term)
+        transport = self._replacing(shared, state, listening, lease)
         if isinstance(transport, ReplacingTransport):
             _take_stock(transport, office, state)
         lead = _Lead(transport, office.workers, term, office.gone, mind)
@@ -213,7 +213,6 @@ class Life:
             books.note_broken(state, error)
             raise
         dropped = find_dropped(expand(self._config), state) if count_bad(state) else frozenset()
-        porter.end()
         code, notes = books.close(state, end, dropped)
         self._say_notes(notes)
         term.end()
@@ -223,11 +222,11 @@ class Life:
         return code
 
     def _replacing(
-        self, transport: Transport, state: RunState, listener: Listener, lease: Lease, term: Term
+        self, transport: Transport, state: RunState, listener: Listener, lease: Lease
     ) -> Transport:
-        """The hub's transport, with replacement where it is wanted; calls all that arrive."""
+        """The hub's transport, with replacement where it is wanted."""
         settings, note = self._config.workers, listener.worker_noted
-        return replacing(transport, self._transport, settings, state, note, self._say, lease, term.call)
+        return replacing(transport, self._transport, settings, state, note, self._say, lease)
 
     def _leave_if_followed(self, lease: Lease, error: Fenced, worker: Worker | None = None) -> None:
         """End this process at once where another rank of this job leads the run now."""
@@ -309,7 +308,9 @@ class Life:
         call = RollCall(books.epoch, books.epoch, str(self._directory.path))
         term = Term(transport, workers, call, self._config.heartbeat)
         Roster(lease.directory, lease.life).begin()
-        self._dismissing = self._replacing(transport, scheduler.state, listener, lease, term)
+        self._dismissing = self._replacing(transport, scheduler.state, listener, lease)
+        if isinstance(self._dismissing, ReplacingTransport):
+            Porter(self._directory.path, lease.epoch, self._transport, term.call, self._say)
         hub = self._make_hub(scheduler, keeper, listener, _Lead(self._dismissing, workers, term))
         hub.post(*missing.events())
         _heed_signals(hub)
@@ -355,8 +356,9 @@ def _take_stock(transport: ReplacingTransport, office: Office, state: RunState) 
     """Let a hub that follows another one replace whoever died, and await those whom it cannot reach yet."""
     dead = {rank for rank, why in office.gone.items() if why == DIED}
     known = {
-        rank: None if worker.state in GONE or office.transport.leads_to(rank) else worker.info
+        rank: None if worker.state in GONE else worker.info
         for rank, worker in state.workers.items()
+        if worker.state in GONE or not office.transport.leads_to(rank)
     }
     transport.take_stock(dead, office.former.rank if office.former is not None else 0, known)
 

@@ -76,8 +76,6 @@ class Takeover:
         Leads the run to its end; returns the exit code of this process.
     say
         Prints a line for the user.
-    end
-        Ends this process, with an exit code, while others go on.
     """
 
     def __init__(
@@ -86,11 +84,10 @@ class Takeover:
         run_dir: str,
         lead: Callable[[Office], int],
         say: Callable[[str], None],
-        end: Callable[[int], NoReturn] = ranks.leave,
     ) -> None:
         self.run_dir = run_dir
         self.worker: Worker | None = None
-        self._transport, self._lead, self._say, self._end = transport, lead, say, end
+        self._transport, self._lead, self._say = transport, lead, say
         self._doors = OwnDoors(transport, say)
         self._thread: threading.Thread | None = None
 
@@ -117,7 +114,7 @@ class Takeover:
         """See :class:`~mpiexec_runner.runtime.failover.Heir`."""
         where = f"; what had finished is on record. Go on with: mpiexec-runner resume {self.run_dir}"
         self._say(f"error: rank {self._transport.rank} ends: {why}{where if self.run_dir else ''}")
-        self._leave(int(ExitCode.INTERNAL), self._end)
+        self._leave(int(ExitCode.INTERNAL))
 
     def wait(self) -> None:
         """Return only if this rank does not lead: else the hub's thread ends the process."""
@@ -129,7 +126,7 @@ class Takeover:
             code = self._lead(office)
         except Fenced as error:
             self._say(f"rank {self._transport.rank}: {error}")
-            self._leave(0, self._end)
+            self._leave(0)
         except BaseException as error:  # noqa: BLE001 - the end of this thread is the end of the job
             if isinstance(error, RunnerError):
                 self._say(f"error: {error}")
@@ -139,10 +136,10 @@ class Takeover:
             return
         self._leave(code)
 
-    def _leave(self, code: int, end: Callable[[int], NoReturn] = ranks.leave) -> NoReturn:
+    def _leave(self, code: int) -> NoReturn:
         if self.worker is not None:
             self.worker.abandon()
-        end(code)
+        ranks.leave(code)
 
 
 class Forsaken:

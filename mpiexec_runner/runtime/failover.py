@@ -9,7 +9,7 @@ before it tries; so it does not matter whether all of them know the same dead.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -146,6 +146,7 @@ class Allegiance:
         self._heard = self._looked = self._monotonic()
         self._look_at = 0.0
         self._vacancy: Vacancy | None = None
+        self._is_awaited = False
         self._claimed, self._call_by = 0, 0.0
 
     @property
@@ -170,8 +171,15 @@ class Allegiance:
             return False
         self.hub, self.epoch, self._since = source, call.epoch, call.since
         self._run_dir, self._silence_s = call.run_dir, call.silence_s
-        self._heard, self._vacancy = self._monotonic(), None
+        self._heard, self._vacancy, self._is_awaited = self._monotonic(), None, False
         return True
+
+    def await_call(self, call: RollCall, gone: Iterable[int]) -> None:
+        """There is a hub, or was, that has never called: whoever leads now is to be met."""
+        self.called(self.hub, call)
+        self.passed.update(gone)
+        self._is_awaited = True
+        self._vacancy = Vacancy(self._heard, "it has not called")
 
     def sent(self, messages: list[AnyMessage], buffers: list[Buffer]) -> None:
         """Note what was told to the hub."""
@@ -242,7 +250,9 @@ class Allegiance:
 
     def _is_about_to_be_called(self, directory: Path, owner: Owner | None, now: float) -> bool:
         """Whether another rank has taken the lease just now, and lives."""
-        if owner is None or not self.epoch or owner.epoch <= self.epoch or owner.rank in self.dead:
+        if owner is None or not self.epoch or owner.rank in self.dead:
+            return False
+        if owner.epoch < self.epoch or (owner.epoch == self.epoch and not self._is_awaited):
             return False
         if self._heir is not None and self._heir.meet(directory, owner):
             return is_alive(directory, owner)  # whose death MPI does not tell of

@@ -10,7 +10,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from typing_extensions import Buffer
 
@@ -458,6 +458,13 @@ class Worker:
     def _say_goodbye(self) -> None:
         self._outbox.say(Goodbye())
         self._stopping, self._welcome, self._next_beat = False, None, math.inf
+
+    def await_hub(self, call: RollCall, gone: Iterable[int]) -> None:
+        """Before it serves: there is a hub, or was, that this worker has no way to and that may be followed.
+
+        ``call`` is what it would say; those that are ``gone`` need not be waited for.
+        """
+        self._allegiance.await_call(call, gone)
 
     # --- its rank leads
 

@@ -15,6 +15,7 @@ import numpy as np
 from mpiexec_runner.errors import StorageError
 from mpiexec_runner.storage.atomic import remove_quietly, storage_error, write_bytes
 from mpiexec_runner.storage.port import Position
+from mpiexec_runner.storage.segments import why_fenced
 
 FORMAT = "mpiexec-runner checkpoint"
 VERSION = 1
@@ -25,12 +26,13 @@ _UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
 class Loaded(NamedTuple):
-    """A checkpoint that verified: it holds all of the journal up to ``position``."""
+    """A checkpoint that verified: it holds the journal up to ``position``, as the life ``epoch`` had it."""
 
     path: Path
     snapshot: bytes
     position: Position
     now: float
+    epoch: int
 
 
 class _Unusable(Exception):
@@ -38,11 +40,11 @@ class _Unusable(Exception):
 
 
 class CheckpointStore:
-    """The checkpoints in ``directory``, of which the newest ``keep`` are kept."""
+    """The checkpoints in ``directory``, of which the newest ``keep`` are kept. The life ``epoch`` saves."""
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    def __init__(self, directory: Path, keep: int, epoch: int = 0) -> None:
         self._directory = directory
-        self._keep = keep
+        self._keep, self._epoch = keep, epoch
 
     def save(
         self, snapshot: bytes, position: Position, now: float, table: Mapping[str, Any] | None = None
@@ -68,7 +70,7 @@ class CheckpointStore:
         """
         path = self._directory / f"checkpoint-{self._last_number() + 1:06d}.h5"
         # Built in memory, since HDF5 does not recover from a disk that fills up under it.
-        write_bytes(path, _image(snapshot, position, now, table or {}))
+        write_bytes(path, _image(snapshot, position, now, self._epoch, table or {}))
         try:
             _load(path)
         except _Unusable as why:
@@ -79,8 +81,17 @@ class CheckpointStore:
         self._prune()
         return path
 
-    def newest(self, on_note: Callable[[str], None]) -> Loaded | None:
-        """The newest checkpoint that verifies; ``on_note`` is told of each that does not.
+    def newest(
+        self, on_note: Callable[[str], None], why_not: Callable[[Loaded], str] = lambda _: ""
+    ) -> Loaded | None:
+        """The newest checkpoint that verifies and counts; ``on_note`` is told of each that does not.
+
+        Parameters
+        ----------
+        on_note
+            Is told a line for each.
+        why_not
+            What else speaks against one; empty for nothing.
 
         Raises
         ------
@@ -89,9 +100,13 @@ class CheckpointStore:
         """
         for path in reversed(self._paths()):
             try:
-                return _load(path)
+                loaded = _load(path)
+                against = why_not(loaded)
             except _Unusable as why:
-                on_note(f"checkpoint {path} cannot be used ({why}); the one before it is taken")
+                against = str(why)
+            if not against:
+                return loaded
+            on_note(f"checkpoint {path} cannot be used ({against}); the one before it is taken")
         return None
 
     def _paths(self) -> list[Path]:
@@ -112,23 +127,48 @@ class CheckpointStore:
             remove_quietly(path)
 
 
+def find_checkpoint(checkpoints: Path, journal: Path, on_note: Callable[[str], None]) -> Loaded | None:
+    """The newest checkpoint to go on from.
+
+    One that a hub renamed into place in the very instant in which another one followed it does not count.
+
+    Parameters
+    ----------
+    checkpoints, journal
+        The directories.
+    on_note
+        Is told a line for each that does not verify or count.
+
+    Raises
+    ------
+    StorageError
+        As for :meth:`CheckpointStore.newest`, or the journal cannot be read.
+    """
+
+    def why_not(loaded: Loaded) -> str:
+        return why_fenced(journal, loaded.position, loaded.epoch)
+
+    return CheckpointStore(checkpoints, 1).newest(on_note, why_not)
+
+
 def _number(path: Path) -> int:
     digits = path.stem.removeprefix("checkpoint-")
     return int(digits) if digits.isdecimal() else 0
 
 
 def _sum(snapshot: bytes, position: Position, now: float) -> int:
-    """The CRC of all that resuming relies on."""
+    """The CRC of what resuming relies on."""
     return zlib.crc32(_PLACE.pack(position.segment, position.offset, now), zlib.crc32(snapshot))
 
 
-def _image(snapshot: bytes, position: Position, now: float, table: Mapping[str, Any]) -> bytes:
+def _image(snapshot: bytes, position: Position, now: float, epoch: int, table: Mapping[str, Any]) -> bytes:
     step = 2**16 + len(snapshot)
     with h5py.File("checkpoint", "w", driver="core", backing_store=False, block_size=step) as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["segment"], file.attrs["offset"] = position
         file.attrs["now"] = now
+        file.attrs["epoch"] = epoch
         file.attrs["crc32"] = _sum(snapshot, position, now)
         file.create_dataset("snapshot", data=np.frombuffer(snapshot, dtype=np.uint8))
         tasks = file.create_group("tasks")
@@ -155,9 +195,10 @@ def _load(path: Path) -> Loaded:
             snapshot = file["snapshot"][()].tobytes()
             position = Position(int(file.attrs["segment"]), int(file.attrs["offset"]))
             now = float(file.attrs["now"])
+            epoch = int(file.attrs.get("epoch", 0))  # it was not always written
             expected = int(file.attrs["crc32"])
     except _UNREADABLE as error:
         raise _Unusable(str(error)) from error
     if _sum(snapshot, position, now) != expected:
         raise _Unusable("its CRC does not match")
-    return Loaded(path, snapshot, position, now)
+    return Loaded(path, snapshot, position, now, epoch)

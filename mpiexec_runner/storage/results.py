@@ -11,7 +11,7 @@ import numpy as np
 
 from mpiexec_runner.errors import StorageError
 from mpiexec_runner.model.tasks import TaskState
-from mpiexec_runner.storage.checkpoint import CheckpointStore
+from mpiexec_runner.storage.checkpoint import find_checkpoint
 from mpiexec_runner.storage.columns import Columns, place_result
 from mpiexec_runner.storage.journal_reader import read_journal
 from mpiexec_runner.storage.port import BlobPort
@@ -135,5 +135,5 @@ class _Snapshot(msgspec.Struct):
 
 def _settled_without(directory: RunDirectory) -> dict[int, tuple[TaskState, str]]:
     """Tasks that the scheduler brought to their end by itself, as the newest checkpoint says, and why."""
-    loaded = CheckpointStore(directory.checkpoints, 1).newest(lambda _: None)
+    loaded = find_checkpoint(directory.checkpoints, directory.journal, lambda _: None)
     return msgspec.msgpack.decode(loaded.snapshot, type=_Snapshot).facts.whys if loaded is not None else {}

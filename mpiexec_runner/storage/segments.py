@@ -33,8 +33,40 @@ class Stretch(NamedTuple):
     end: int | None
 
 
+def why_fenced(directory: Path, position: Position, epoch: int) -> str:
+    """Why a position counts for nothing: the life that noted it had been followed before it came there.
+
+    Parameters
+    ----------
+    directory
+        Where the segments are.
+    position
+        Up to which that life had written.
+    epoch
+        Of that life; 0 where that is not known.
+
+    Returns
+    -------
+    str
+        Empty where no later life has cut the journal before that position: it is there, or has been lost.
+
+    Raises
+    ------
+    StorageError
+        As for :class:`Chain`.
+    """
+    chain = Chain(directory, None)
+    ends = {stretch.number: stretch.end for stretch in chain.stretches}
+    end = ends.get(position.segment, 0 if segment_path(directory, position.segment).exists() else None)
+    if epoch >= chain.epoch or end is None or position.offset <= end:
+        return ""
+    return f"the life that wrote it had been followed by another one, which went on at byte {end}"
+
+
 class Chain:
     """The stretches of a journal, oldest first; ``notes`` says which files are no part of it.
+
+    ``epoch`` is that of the life that wrote the last one, as far as it can be read.
 
     Parameters
     ----------
@@ -53,6 +85,7 @@ class Chain:
         self.notes: list[str] = []
         self._directory = directory
         self._run_id: str | None = None
+        self.epoch = 0
         self.stretches = self._collect(after)
 
     def _collect(self, after: Position | None) -> list[Stretch]:
@@ -94,6 +127,7 @@ class Chain:
             return None, 0
         header = decode_header(path, first.payload)
         self._run_id = self._run_id or header.run_id
+        self.epoch = max(self.epoch, header.epoch)
         if header.segment != number or header.run_id != self._run_id or header.previous >= number:
             raise StorageError(
                 f"{path} calls itself segment {header.segment} of run {header.run_id!r}: "

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import mpi4py
 from typing_extensions import Buffer
 
-from mpiexec_runner.errors import PeerError
 from mpiexec_runner.transport.port import Groups, Packet
 
 if "mpi4py.MPI" not in sys.modules:
     mpi4py.rc.initialize = False  # not at import, but when a rank takes its place
 from mpi4py import MPI
 
+from mpiexec_runner.transport.mpi_doors import own_comm
 from mpiexec_runner.transport.mpi_groups import MpiGroups  # after the above: these load MPI
 from mpiexec_runner.transport.mpi_links import LinkToOne, MpiLink
 from mpiexec_runner.transport.mpi_post import Post
@@ -106,7 +106,7 @@ class MpiTransport:
 
 
 class NewcomerTransport(MpiTransport):
-    """A rank that was started by ``mpi_spawn.py`` while the run went on. It leads to the hub alone at first.
+    """A rank that was started while the run went on. It leads to nobody at first.
 
     Parameters
     ----------
@@ -116,19 +116,11 @@ class NewcomerTransport(MpiTransport):
         How many ranks were there from the beginning.
     neighbours
         See :class:`~mpiexec_runner.transport.port.Transport`.
-
-    Raises
-    ------
-    PeerError
-        When this process was started by anybody else.
     """
 
     def __init__(self, rank: int, hub: int, founders: int, neighbours: dict[int, bytes]) -> None:
         initialise()
-        hall = MPI.Comm.Get_parent()
-        if hall == MPI.COMM_NULL:
-            raise PeerError("this program is started by a run that replaces a rank, and by nobody else")
-        link = LinkToOne(hall.Merge(high=True), (hub, rank))
+        link = LinkToOne(own_comm(), (rank,))
         self.neighbours = neighbours
         self.founders = founders
         self._post = Post(rank, link.words, link.ids, hub)

@@ -77,10 +77,11 @@ class Post:
         """What has come on the way that leads to a rank: tags, who said it, and the words."""
         with self._lock:
             heard, self._kept = self._kept, []
-            comm, ids, place = self._ways.get(rank) or self._ways[self.hub]
-            with contextlib.suppress(MPI.Exception):
-                for tag, source, data in _receive(comm, place, MPI.ANY_TAG):
-                    self._sort(tag, ids[source], data)
+            if (way := self._ways.get(rank) or self._ways.get(self.hub)) is not None:
+                comm, ids, place = way
+                with contextlib.suppress(MPI.Exception):
+                    for tag, source, data in _receive(comm, place, MPI.ANY_TAG):
+                        self._sort(tag, ids[source], data)
             heard += self._kept
             self._kept = []
             self._sending = [(request, data) for request, data in self._sending if not _is_through(request)]
@@ -112,7 +113,7 @@ class Post:
         """Let the hub pass a word on; or do so, where that is this rank."""
         if self.hub == self.rank:
             self._pass(word)
-        else:
+        elif self.hub in self._ways:  # else it is said when there is a hub
             self._send(self.hub, _FORWARD, word)
 
     def _pass(self, word: bytes) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import msgspec
+import pytest
 
 from mpiexec_runner.app.absent import COME_WITHIN_S, Absent
 from mpiexec_runner.app.replacing import FAILURES_OF_A_HOST, Berth, Posting, ReplacingTransport
@@ -20,19 +21,24 @@ from mpiexec_runner.transport.port import DIED
 TIMEOUT_S = 20.0
 
 
+@pytest.fixture(autouse=True)
+def look_at_once(monkeypatch):
+    monkeypatch.setattr("mpiexec_runner.app.replacing.LOOK_EVERY_S", 0.0)
+
+
 class FakeOuter:
     """Three ranks; further ones once they are added."""
 
     def __init__(self):
         self.rank, self.size, self.threaded = 0, 3, True
         self.neighbours, self.groups = {}, None
-        self.dead, self.sent, self.added = [], [], {}
+        self.dead, self.sent, self.added = [], [], set()
 
     def leads_to(self, rank):
         return rank < 3 or rank in self.added
 
-    def add(self, rank, link):
-        self.added[rank] = link
+    def add(self, rank):
+        self.added.add(rank)
         self.size = max(self.size, rank + 1)
 
     def send(self, dest, body, buffers=()):
@@ -58,18 +64,17 @@ class Stage:
     def __init__(self, run_dir, rank=0, **settings):
         self.outer, self.hosts = FakeOuter(), {1: "a", 2: "a"}
         self.outer.rank = rank
-        self.roster, self.greeted = Roster(run_dir, 1), []
+        self.roster = Roster(run_dir, 1)
         self.berths, self.notes, self.broken = [], [], False
         self.may_start = threading.Event()
         self.may_start.set()
         self.transport = ReplacingTransport(
             self.outer,
-            self.outer.add,
             self.spawn,
             WorkerSettings(replace=True, **settings),
             lambda: self.hosts,
             lambda rank, what: self.notes.append((rank, what)),
-            Posting(str(run_dir), self.roster, 3, self.greeted.append),
+            Posting(str(run_dir), self.roster, 7, 5, 3),
         )
 
     def spawn(self, berth, host):
@@ -77,7 +82,7 @@ class Stage:
         self.berths.append((berth, host))
         if self.broken:
             raise PeerError("no room")
-        return f"link to {berth.rank}"
+        self.outer.add(berth.rank)
 
     def die(self, rank, why=DIED):
         self.outer.dead.append((rank, why))
@@ -86,7 +91,8 @@ class Stage:
     def settle(self):
         """Wait until whoever was asked for is here, or is not coming."""
         give_up = time.monotonic() + TIMEOUT_S
-        while self.transport.unsent():
+        while self.transport._coming:
+            self.transport.receive()
             assert time.monotonic() < give_up
             time.sleep(0.001)
 
@@ -103,9 +109,7 @@ def test_one_that_died_is_replaced_under_a_new_number(tmp_path):
     stage.settle()
     ((berth, host),) = stage.berths
     assert (berth.rank, berth.hub, berth.place, berth.neighbours, host) == (3, 0, 2, (1, 2), "a")
-    assert stage.outer.added == {3: "link to 3"}
-    assert stage.greeted == [3]
-    assert stage.outer.sent == []
+    assert (berth.epoch, berth.life, berth.gone) == (7, 5, (2,))
     assert stage.notes == [(2, "is replaced by rank 3")]
     assert stage.transport.size == 4
 
@@ -129,11 +133,9 @@ def test_what_is_sent_to_one_on_its_way_waits_for_it(tmp_path):
     stage.die(1)
     stage.transport.send(3, codec.encode([]), [b"beside"])
     assert stage.transport.receive() == []
-    assert stage.transport.unsent() == 1
     assert stage.outer.sent == []
     stage.may_start.set()
     stage.settle()
-    assert stage.greeted == [3]
     assert stage.outer.sent == [(3, [], [b"beside"])]
 
 
@@ -151,7 +153,7 @@ def test_one_that_talked_nonsense_is_not_replaced_since_it_lives(tmp_path):
     stage = Stage(tmp_path)
     stage.die(1, "it sent nonsense")
     assert stage.notes == []
-    assert stage.transport.unsent() == 0
+    assert not stage.berths
 
 
 def test_one_that_never_said_where_it_was_is_not_replaced(tmp_path):
@@ -175,32 +177,54 @@ def test_a_place_is_replaced_only_so_many_times(tmp_path):
 def test_a_host_on_which_none_can_be_started_is_given_up(tmp_path):
     stage = Stage(tmp_path)
     stage.broken = True
-    for rank in range(1, FAILURES_OF_A_HOST + 2):
-        stage.hosts[rank] = "a"
-        stage.die(rank)
-        stage.settle()
-    assert (3, "could not be started: no room") in stage.notes
+    stage.die(1)
+    stage.settle()
+    assert len(stage.berths) == FAILURES_OF_A_HOST
+    assert stage.notes[:2] == [(1, "is replaced by rank 3"), (3, "could not be started: no room")]
     assert (
         stage.said()[-1] == f"is not replaced: {FAILURES_OF_A_HOST} ranks in a row could not be started on a"
     )
-    assert stage.outer.added == {}
+    assert not stage.outer.added
 
 
 def test_one_that_never_arrives_is_not_waited_for(monkeypatch, tmp_path):
-    stage = Stage(tmp_path)
+    stage = Stage(tmp_path, max_replacements=2)
     stage.may_start.clear()
     monkeypatch.setattr("mpiexec_runner.app.replacing.START_WITHIN_S", 0.0)
     stage.die(1)
     stage.settle()
-    assert stage.notes[-1] == (3, "has not arrived within 0 s, and is not waited for")
-    stage.die(2)
-    assert stage.said()[-1] == "is not replaced: a rank that was started before has never arrived"
+    assert stage.said() == [
+        "is replaced by rank 3",
+        "has not arrived within 0 s, and is not waited for",
+        "is replaced by rank 4",
+        "has not arrived within 0 s, and is not waited for",
+        "is not replaced: workers.max_replacements (2) is reached",
+    ]
+    stage.may_start.set()
+
+
+def test_one_that_dies_before_it_arrives_is_replaced_at_once(monkeypatch, tmp_path):
+    there = set()
+    monkeypatch.setattr("mpiexec_runner.app.replacing.family_words", lambda: there)
+    stage = Stage(tmp_path)
+    stage.hosts[1] = host_name()
+    stage.may_start.clear()
+    stage.die(1)
+    (coming,) = stage.transport._coming.values()
+    stage.transport.receive()
+    assert stage.said() == ["is replaced by rank 3"], "it was not seen yet"
+    there.add(coming.berth.argv[-1])
+    stage.transport.receive()
+    there.clear()
+    stage.transport.receive()
+    assert stage.said()[1:] == ["died before it arrived", "is replaced by rank 4"]
     stage.may_start.set()
 
 
 def test_a_berth_is_a_plain_line_of_json():
-    berth = Berth(3, 0, 2, (1, 2), WorkerSettings(tags={"fast": {"ranks": [2]}}).model_dump_json())
-    assert msgspec.json.decode(msgspec.json.encode(berth), type=Berth) == berth
+    settings = WorkerSettings(tags={"fast": {"ranks": [2]}}).model_dump_json()
+    berth = Berth(3, 0, 1, 1, 2, (1, 2), settings, 3, "run", (1,))
+    assert msgspec.json.decode(berth.argv[-1], type=Berth) == berth
 
 
 # --- a hub that follows another one
@@ -251,18 +275,18 @@ def test_numbers_of_an_earlier_job_are_free(tmp_path):
 def test_who_does_not_come_to_the_new_hub_is_replaced_once_that_is_sure(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("mpiexec_runner.app.replacing.Absent", lambda infos: Absent(infos, lambda: now[0]))
-    for rank, place in ((3, 2), (4, 1)):
+    for rank, place in ((3, 2), (4, 1), (5, 0)):
         Roster(tmp_path, 1).enter(Newcomer(rank, place, "a"))
-    stage = Stage(tmp_path, rank=2)
+    stage = Stage(tmp_path, rank=2, hub_works=True)
     stage.hosts[3] = "a"
     never = WorkerInfo("elsewhere", 1)
     stage.transport.take_stock(set(), 0, {0: None, 1: None, 2: None, 3: never})
     assert stage.transport.gone() == []
     now[0] = COME_WITHIN_S
-    stage.outer.added[4] = "came through a door"
-    assert stage.transport.gone() == [(3, DIED)]
+    stage.outer.add(4)  # came through a door
+    assert stage.transport.gone() == [(3, DIED), (5, DIED)], "the last one has never said a word"
     stage.settle()
-    assert stage.started() == [(5, 2)]
+    assert stage.started() == [(6, 2), (7, 0)]
 
 
 def test_of_this_machine_it_is_known_who_is_dead():

@@ -193,6 +193,22 @@ def test_a_hub_without_a_way_to_it_is_met_and_waited_for_while_it_lives(tmp_path
     assert [lease.epoch for lease in rank.heir.led] == [3]
 
 
+def test_who_was_started_by_a_hub_that_never_called_comes_to_whoever_leads(tmp_path: Path) -> None:
+    owned_by(tmp_path, 1)
+    heir = Heir()
+    heir.unreachable = {0, 2}
+    allegiance = Allegiance(loopback(6)[5], 0, heir)
+    allegiance.await_call(RollCall(1, 1, str(tmp_path)), [1])
+    began = time.monotonic()
+    allegiance.look(began)
+    owned_by(tmp_path, 2, rank=2)
+    allegiance.look(began + 1)
+    assert heir.met == [1, 2]
+    assert allegiance.is_vacant
+    assert allegiance.called(2, RollCall(2, 1, str(tmp_path)))
+    assert not allegiance.is_vacant
+
+
 def test_who_the_last_hub_said_was_gone_is_not_waited_for(tmp_path: Path) -> None:
     owned_by(tmp_path, 1)
     rank = Rank(tmp_path, 3)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mpiexec_runner.errors import StorageError
-from mpiexec_runner.storage.checkpoint import CheckpointStore
+from mpiexec_runner.storage.checkpoint import CheckpointStore, find_checkpoint
+from mpiexec_runner.storage.journal_reader import read_journal
 from mpiexec_runner.storage.port import Position
 
 
@@ -16,11 +17,11 @@ def names(directory: Path) -> list[str]:
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path, keep=3)
+    store = CheckpointStore(tmp_path, keep=3, epoch=2)
     for snapshot in (b"", b"state\x00", bytes(100_000)):
         path = store.save(snapshot, Position(3, 2**40), 12.5)
         loaded = store.newest(pytest.fail)
-        assert loaded == (path, snapshot, Position(3, 2**40), 12.5)
+        assert loaded == (path, snapshot, Position(3, 2**40), 12.5, 2)
 
 
 def test_the_newest_few_are_kept_and_leftovers_go(tmp_path: Path) -> None:
@@ -92,3 +93,39 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
         file.attrs["version"] = 2
     with pytest.raises(StorageError, match=r"version 2.*newer"):
         store.newest(pytest.fail)
+
+
+# --- written by a hub that had been followed
+
+
+def test_one_of_a_fenced_hub_is_passed_over(tmp_path: Path, life, batch) -> None:
+    """It noted a place in the journal that the next hub had already cut off."""
+    checkpoints, journal = tmp_path / "c", tmp_path / "j"
+    for directory in (checkpoints, journal):
+        directory.mkdir()
+    seen_by_the_next = life(journal, [batch(1), batch(2)], epoch=4)
+    CheckpointStore(checkpoints, 3, 4).save(b"good", seen_by_the_next, 1.0)
+    life(journal, [batch(4)], epoch=5, resume_at=seen_by_the_next)
+    behind = seen_by_the_next._replace(offset=seen_by_the_next.offset + 100)
+    fenced = CheckpointStore(checkpoints, 3, 4).save(b"fenced", behind, 2.0)
+    notes: list[str] = []
+    loaded = find_checkpoint(checkpoints, journal, notes.append)
+    assert loaded is not None
+    assert (loaded.snapshot, loaded.epoch) == (b"good", 4)
+    assert [str(fenced) in note and "had been followed" in note for note in notes] == [True]
+
+
+def test_one_whose_journal_was_lost_is_not_passed_over(tmp_path: Path, life, batch) -> None:
+    """It is for the user to say that the run goes on without what is lost."""
+    checkpoints, journal = tmp_path / "c", tmp_path / "j"
+    for directory in (checkpoints, journal):
+        directory.mkdir()
+    end = life(journal, [batch(1), batch(2)], epoch=4)
+    for epoch in (4, 5):
+        CheckpointStore(checkpoints, 3, epoch).save(b"good", end, 1.0)
+        (segment,) = journal.iterdir()
+        segment.write_bytes(segment.read_bytes()[:-5])
+        loaded = find_checkpoint(checkpoints, journal, pytest.fail)
+        assert loaded is not None
+        with pytest.raises(StorageError, match="before byte"):
+            list(read_journal(journal, loaded.position))
