@@ -162,9 +162,10 @@ def run_launched(
         _signals_to_pipe() as pipe,
         tempfile.TemporaryDirectory(prefix="mpiexec-runner-", ignore_cleanup_errors=True) as sessions,
     ):
+        watched = witness.watch(sessions) if witness is not None else {}
         process = subprocess.Popen(
             [*_tied_to_parent(), *plan.argv],
-            env={_SESSIONS_IN: sessions} | plan.environ,
+            env={_SESSIONS_IN: sessions} | plan.environ | watched,
             stdin=subprocess.DEVNULL,
             stdout=None if witness is None else subprocess.PIPE,
             stderr=None if witness is None else subprocess.PIPE,

@@ -7,19 +7,26 @@ has its own way to tell of it:
     MPICH     [mpiexec@n1] Exit codes: [n1] 0,9,11,0      with -print-all-exitcodes
     Slurm     srun: error: n1: task 2: Killed
 
-Of those that MPICH's launcher ended itself it says the same as of the one that died. So the ranks on this
-host are watched beside, to see which of them was the first (``pidfd_open(2)``, ``epoll(7)``).
+Of those that MPICH's launcher ended itself it says the same as of the one that died. So each rank on this
+host keeps a file open as long as it lives (:func:`live_visibly`), and the kernel lists the files in the order
+in which they were closed (``inotify(7)``). Linux closes a dead process's later descriptors before its earlier
+ones: its file before the socket by which the launcher learns of its death, and ends others for it.
 """
 
 import contextlib
+import ctypes
+import fcntl
 import os
 import re
-import select
 import signal
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 import psutil
 
+from mpiexec_runner.execute.environment import WITNESS
 from mpiexec_runner.execute.segments import find_segments, remove_segments
 
 KEPT_BYTES = 2**16
@@ -35,6 +42,13 @@ _HYDRA = re.compile(r"Exit codes: (?P<hosts>(?:\[\S+\] [\d,]+\s*)+)")
 _ALL_WELL = re.compile(rb"\[mpiexec@[^]\s]+\] Exit codes:(?: \[\S+\] [0,]+)+\n")
 _HYDRA_HOST = re.compile(r"\[(\S+)\] ([\d,]+)")
 _SLURM = re.compile(r"srun: error: (?P<host>[^:\s]+): task (?P<rank>\d+): (?P<name>[A-Z][A-Za-z ]+)")
+
+_IN_CLOSE_WRITE = 0x8
+_INOTIFY_EVENT = struct.Struct("iIII")
+"""Watch, mask, cookie, and the length of the name that follows."""
+
+_LATER = 200
+"""A descriptor above that of the launcher's socket."""
 
 _SIGNALS = frozenset(int(number) for number in signal.Signals)
 _BY_LAUNCHER = frozenset({0, int(signal.SIGKILL), int(signal.SIGTERM)})
@@ -57,10 +71,17 @@ class Witness:
 
     def __init__(self) -> None:
         self._said = b""
-        self._epoll = select.epoll()
-        self._watched: dict[int, tuple[int, int]] = {}
+        self._closings: int | None = None
         self._segments: set[str] = set()
         self._looks = 0
+
+    def watch(self, folder: str) -> dict[str, str]:
+        """Have ranks keep a file open in a folder; the variable by which they find it."""
+        libc = ctypes.CDLL(None)
+        self._closings = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if libc.inotify_add_watch(self._closings, os.fsencode(folder), _IN_CLOSE_WRITE) < 0:
+            return {}  # no more of them for this user: then launchers' words have to do
+        return {WITNESS: folder}
 
     def hear(self, part: bytes) -> bytes:
         """Take in what was said; what of it is for people."""
@@ -68,20 +89,13 @@ class Witness:
         return _ALL_WELL.sub(b"", part)
 
     def look(self, launcher: int) -> None:
-        """Find the ranks below a launcher, and what they share; to be called now and then."""
+        """Find what the ranks below a launcher share; to be called now and then."""
         if self._looks >= LOOKS:
             return
         self._looks += 1
-        known = {pid for _, pid in self._watched.values()}
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(launcher).children():
-                if not child.name().startswith("hydra"):
-                    self._segments |= find_segments(child.pid)
-                    continue
-                for process in child.children():
-                    self._segments |= find_segments(process.pid)
-                    if process.pid not in known:
-                        self._watch(process)
+                self._segments |= find_segments(child.pid)
 
     def find_death(self) -> Death | None:
         """The first death, if it can be told."""
@@ -97,34 +111,44 @@ class Witness:
     def close(self) -> None:
         """Watch no longer; remove what the ranks that are gone now have left in this host's memory."""
         remove_segments(self._segments)
-        for descriptor in self._watched:
-            os.close(descriptor)
-        self._watched.clear()
-        self._epoll.close()
-
-    def _watch(self, process: psutil.Process) -> None:
-        with contextlib.suppress(psutil.Error, OSError):  # it is gone already
-            rank = process.environ().get("PMI_RANK", "")
-            if rank.isdigit():
-                descriptor = os.pidfd_open(process.pid)
-                self._watched[descriptor] = int(rank), process.pid
-                self._epoll.register(descriptor, select.EPOLLIN)
+        if self._closings is not None and self._closings >= 0:
+            os.close(self._closings)
+            self._closings = None
 
     def _of_hydra(self, hosts: list[tuple[str, str]]) -> Death | None:
         """From the codes of all ranks, host by host, in order of their ranks."""
         ends = [(host, int(code)) for host, codes in hosts for code in codes.strip(",").split(",")]
         odd = [rank for rank, (_, code) in enumerate(ends) if code not in _BY_LAUNCHER]
         ended = [rank for rank, (_, code) in enumerate(ends) if code]
-        first = self._first() if len(hosts) == 1 else None
-        rank = first if first in ended else odd[0] if odd else ended[0] if len(ended) == 1 else None
+        first = next((rank for rank in self._in_order() if rank in ended), None) if len(hosts) == 1 else None
+        rank = first if first is not None else odd[0] if odd else ended[0] if len(ended) == 1 else None
         if rank is None or ends[rank][1] not in _SIGNALS:
             return None
         return Death(rank, *ends[rank])
 
-    def _first(self) -> int | None:
-        """The rank that ended first: the kernel lists them in this order, however late it is asked."""
-        events = self._epoll.poll(0, 1) if self._watched else []
-        return self._watched[events[0][0]][0] if events else None
+    def _in_order(self) -> Iterator[int]:
+        """The ranks that have ended, the first one first."""
+        said = b""
+        with contextlib.suppress(OSError):  # nothing more
+            while self._closings is not None:
+                said += os.read(self._closings, 65536)
+        at = 0
+        while at < len(said):
+            *_, length = _INOTIFY_EVENT.unpack_from(said, at)
+            at += _INOTIFY_EVENT.size + length
+            name = said[at - length : at].rstrip(b"\0")
+            if name.isdigit():
+                yield int(name)
+
+
+def live_visibly(environ: Mapping[str, str]) -> None:
+    """Keep this rank's file open until the process ends, where the launching process looks for it."""
+    folder, rank = environ.get(WITNESS), environ.get("PMI_RANK")
+    if folder and rank:
+        with contextlib.suppress(OSError):  # another host, or the launching process is gone
+            file = os.open(Path(folder, rank), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _LATER)
+            os.close(file)
 
 
 def _by_description(text: str) -> int:

@@ -18,6 +18,7 @@ import psutil
 
 from mpiexec_runner.app.launch import launch_prefix
 from mpiexec_runner.app.launcher import find_launcher
+from mpiexec_runner.app.obituary import live_visibly
 from mpiexec_runner.app.world import check_launcher_fits, check_not_singleton
 from mpiexec_runner.execute.environment import clean
 from mpiexec_runner.execute.machine import host_name
@@ -33,7 +34,7 @@ from mpiexec_runner.runtime.settings import WorkerSettings
 from mpiexec_runner.runtime.waiting import Waiter
 from mpiexec_runner.runtime.worker import LAST_WORDS_S, Worker
 from mpiexec_runner.transport import codec
-from mpiexec_runner.transport.mpi_library import find_library
+from mpiexec_runner.transport.mpi_library import Vendor, find_library
 from mpiexec_runner.transport.port import Transport
 
 
@@ -48,9 +49,14 @@ def world_transport() -> Transport:
     """
     from mpiexec_runner.transport import mpi  # noqa: PLC0415 - loading it needs an MPI library
 
+    live_visibly(os.environ)
     check_launcher_fits(os.environ)
     check_not_singleton(os.environ, mpi.world_size())
     transport = mpi.MpiTransport(card=encode_view(own_view()))
+    if find_library().vendor is Vendor.MPICH:
+        # Its ranks have met, and none looks for the segment by its name again: so it cannot outlive them.
+        # (Open MPI's ranks open each other's when they first talk.)
+        remove_segments(find_segments())
     atexit.register(_finalize, transport)
     # Begun now: at its end an interpreter may refuse to begin threads.
     threading.Thread(target=_watch_the_end, name="finalize", daemon=True).start()

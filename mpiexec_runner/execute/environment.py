@@ -36,6 +36,9 @@ OUTSIDE = "MPIEXEC_RUNNER_OUTSIDE"
 TERMINAL = "MPIEXEC_RUNNER_TERMINAL"
 """Variable that tells rank 0 the size of the terminal behind the launcher's pipe, as ``80x24``."""
 
+WITNESS = "MPIEXEC_RUNNER_WITNESS"
+"""Variable that names the folder in which ranks keep a file open: so the launching process sees them end."""
+
 MAX_PARAMETER_BYTES = 100_000
 """A longer parameter gets no variable: Linux refuses to start a program with one of 128 KiB or more."""
 
@@ -47,7 +50,7 @@ _LAUNCHER_NAMES = frozenset({
     "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_TASK_PID", "SLURM_GTIDS", "SLURM_TOPOLOGY_ADDR",
     "SLURM_TOPOLOGY_ADDR_PATTERN", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_DISTRIBUTION", "SLURM_MPI_TYPE",
     "SLURM_EXTERNAL_LAUNCHER", "SLURM_UMASK", "SLURM_PRIO_PROCESS", "SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0",
-    "SRUN_DEBUG", OUTSIDE, TERMINAL,
+    "SRUN_DEBUG", OUTSIDE, TERMINAL, WITNESS,
 })  # fmt: skip
 
 # Of a run that this one may be a task of.
@@ -69,7 +72,7 @@ _CHANGED_IN_PLACE = frozenset({
 # Never restored: a batch script has these of Slurm's too, as a rank 0 of its own.
 _NEVER = re.compile(
     r"SLURM_(PROCID|LOCALID|NODEID|TASK_PID|GTIDS|STEP.*|SRUN_COMM_.*|PMIX.*)"
-    rf"|{OUTSIDE}|{TERMINAL}|{_OWN.pattern}"
+    rf"|{OUTSIDE}|{TERMINAL}|{WITNESS}|{_OWN.pattern}"
 )
 
 

@@ -47,6 +47,7 @@ from mpiexec_runner.model.messages import (
     Welcome,
 )
 from mpiexec_runner.model.tasks import Failure, FailureClass, Outcome, Verdict
+from mpiexec_runner.model.workers import WorkerState
 from mpiexec_runner.runtime.clock import SYSTEM, Clock
 from mpiexec_runner.runtime.intake import Intake, name_values
 from mpiexec_runner.runtime.interpreter import Interpreter
@@ -417,15 +418,22 @@ class Hub:
         for rank in self._workers:
             self._send(rank, Stop())
         give_up_at = self._monotonic() + GOODBYE_GRACE_S
-        while self.missing() and self._monotonic() < give_up_at:
+        while self._awaited() and self._monotonic() < give_up_at:
             if self._standstill.is_on:
                 self._standstill.hear(self._transport.receive())
                 self._standstill.try_again(self._clock.now())
             elif list(self._collect()):  # all of it, though only the goodbyes matter now
                 self._waiter.traffic()
             self._wait_until(give_up_at)
-        for rank in self.missing():
+        for rank in self._awaited():
             self._listener.worker_noted(rank, "did not leave in time")
+
+    def _awaited(self) -> list[int]:
+        """Whose goodbye may come: those that are lost have been waited for already."""
+        known = self._scheduler.state.workers
+        return [
+            rank for rank in self.missing() if rank not in known or known[rank].state is not WorkerState.LOST
+        ]
 
     def missing(self) -> list[int]:
         """Workers that have neither said goodbye nor been found dead."""

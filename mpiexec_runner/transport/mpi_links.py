@@ -21,6 +21,8 @@ from mpiexec_runner.transport.port import DIED, Packet
 
 PLAIN, HEADED, SLICE = 1, 2, 3
 SLICE_BYTES = 2**30
+LAUNCHER_FIRST_S = 2.0
+"""How long a rank whose MPI has failed leaves it to the launcher to end the job."""
 RESTED_S = 200e-6
 _COUNT = struct.Struct("<I")
 
@@ -223,6 +225,9 @@ class MpiLink:
     def _note_failure(self, error: MPI.Exception) -> None:
         """With ULFM a dead peer is told as an error: acknowledge it and go on. Anything else is raised."""
         if error.Get_error_class() not in _PEER_IS_DEAD:
+            # As a rule a peer died, where no death is survived: its launcher ends the job for it, and tells of
+            # it unless this rank's end comes first.
+            time.sleep(LAUNCHER_FIRST_S)
             raise error
         self.comm.Ack_failed(self.comm.size)
         group = self.comm.Get_failed()

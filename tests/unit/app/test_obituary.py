@@ -1,5 +1,9 @@
 """What launchers say of a death; the lines are as Open MPI 5.0, MPICH 5.0 and Slurm 22.05 print them."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mpiexec_runner.app.obituary import Death, Witness
@@ -8,6 +12,14 @@ OPEN_MPI = b"""prterun noticed that process rank 2 with PID 7143 on node vm exit
 signal 9 (Killed).
 """
 SLURM = b"srun: error: n1: task 3: Segmentation fault\nsrun: error: n1: task 0: Terminated\n"
+
+VISIBLE = """
+import os, time
+from mpiexec_runner.app.obituary import live_visibly
+live_visibly(os.environ)
+print("visible", flush=True)
+time.sleep(100)
+"""
 
 
 @pytest.mark.parametrize(
@@ -38,6 +50,24 @@ def test_the_first_death_is_found_in_what_is_said(said, expected):
     for at in range(0, len(said), 7):
         witness.hear(said[at : at + 7])
     assert witness.find_death() == expected
+    witness.close()
+
+
+def test_of_ranks_that_ended_alike_the_first_is_the_one_that_was_seen_to_end_first(tmp_path):
+    witness = Witness()
+    environ = witness.watch(str(tmp_path))
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", VISIBLE], env=os.environ | environ | {"PMI_RANK": str(rank)},
+                         stdout=subprocess.PIPE)
+        for rank in range(4)
+    ]  # fmt: skip
+    for rank in ranks:
+        assert rank.stdout.readline()
+    for number in (3, 2, 0, 1):
+        ranks[number].kill()
+        ranks[number].communicate(timeout=100)
+    witness.hear(b"[mpiexec@vm] Exit codes: [vm] 9,9,9,0\n")
+    assert witness.find_death() == Death(2, "vm", 9)
     witness.close()
 
 
