@@ -17,6 +17,7 @@ from benchmarks.latency import latency
 from benchmarks.measure import Timing
 from benchmarks.memory import long_map, memory
 from benchmarks.record import record
+from benchmarks.recovery import recovery
 from benchmarks.report import Row, show
 from benchmarks.scheduling import scheduling
 from benchmarks.straggler import straggler
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Timing], list[Row]]] = {
     "record": record,
     "straggler": straggler,
     "scheduling": scheduling,
+    "recovery": recovery,
 }
 RESULTS = Path(__file__).parent / "results"
 

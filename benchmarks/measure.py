@@ -98,14 +98,14 @@ def finish(
         except subprocess.TimeoutExpired:
             raise ContestantFailed(f"not done after {time_out_s:g} s") from None
         finally:
-            _end(process)
+            end(process)
     if process.returncode:
         said = err.decode(errors="replace").strip().splitlines()
         raise ContestantFailed(f"exit code {process.returncode}: {said[-1] if said else 'it said nothing'}")
     return out.decode(errors="replace")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """End a process, and what it started as far as that is still its own: asked first, then killed."""
     if process.poll() is not None:
         return

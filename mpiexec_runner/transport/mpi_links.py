@@ -225,8 +225,8 @@ class MpiLink:
     def _note_failure(self, error: MPI.Exception) -> None:
         """With ULFM a dead peer is told as an error: acknowledge it and go on. Anything else is raised."""
         if error.Get_error_class() not in _PEER_IS_DEAD:
-            # As a rule a peer died, where no death is survived: its launcher ends the job for it, and tells of
-            # it unless this rank's end comes first.
+            # As a rule a peer died, where no death is survived: the launcher ends the job for it, and tells
+            # of it unless the end of this rank comes first.
             time.sleep(LAUNCHER_FIRST_S)
             raise error
         self.comm.Ack_failed(self.comm.size)

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from job import Job
+from started import Started
 
 from mpiexec_runner.app.launcher import find_launcher
 from mpiexec_runner.app.world import launched_ranks
-from mpiexec_runner.model.events import HubReplaced
-from mpiexec_runner.storage.journal_reader import read_journal
 from mpiexec_runner.storage.owner import find_owner
-from mpiexec_runner.storage.results import columns, read_results
-from mpiexec_runner.storage.rundir import RunDirectory
-from mpiexec_runner.storage.status import RunPhase, find_status
 from mpiexec_runner.transport.mpi_library import find_library
 
 pytestmark = [
@@ -48,13 +45,6 @@ def brief(i):
     _mark(i)
     time.sleep(0.001 * (i % 4))
     return i * i
-
-def together(comm, i):
-    _mark(i)
-    comm.Barrier()
-    _await_go()
-    comm.Barrier()
-    return comm.size
 """
 SCRIPT = """
 cd "$HOME_OF_TEST"
@@ -70,87 +60,35 @@ def needs_ulfm() -> None:
         pytest.skip(f"{find_library().label} has no ULFM: the death of a rank ends the job")
 
 
-class Job:
-    """A run that a test started, with its ranks and its record."""
+class HeldJob(Job):
+    """A run of tasks that wait until they may end."""
 
-    def __init__(self, place: Path, runner: Callable[..., object]) -> None:
-        self.place, self._runner = place, runner
-        self.directory = RunDirectory(place / "run")
-        (place / "marks").mkdir()
+    def __init__(self, place: Path, runner: Callable[..., Started]) -> None:
+        super().__init__(place, runner)
         (place / "held_tasks.py").write_text(MODULE)
         (place / "held.sh").write_text(SCRIPT)
 
-    def start(self, ranks: int, tasks: int, what: str = "call: held_tasks:held", more: str = "") -> None:
-        config = f"name: held\nsweep:\n  {what}\n  parameters: {{i: {{range: [0, {tasks}]}}}}\n{more}\n"
-        (self.place / "held.yaml").write_text(config)
-        arguments = ("run", "held.yaml", "--run-dir", self.directory.path, "-n", ranks)
-        self.started = self._runner(*arguments, HOME_OF_TEST=str(self.place))
-
-    def until(self, what: Callable[[], object]) -> None:
-        assert self.started.until(lambda: bool(what())), self.started.output
-
-    def marks(self) -> dict[str, list[str]]:
-        return {path.name: path.read_text().split() for path in (self.place / "marks").iterdir()}
-
-    def process(self, rank: int) -> psutil.Process:
-        for process in self.started.family():
-            try:
-                environ = process.environ()
-            except psutil.Error:
-                continue
-            if environ.get("OMPI_COMM_WORLD_RANK") == str(rank) and "rank" in process.cmdline():
-                return process
-        raise AssertionError(f"there is no rank {rank}")
-
-    def kill(self, *ranks: int) -> None:
-        processes = [self.process(rank) for rank in ranks]
-        for process in processes:
-            process.kill()
-
-    def epoch(self) -> int:
-        """Of the hub that leads now and has said so."""
-        status, owner = find_status(self.directory.status), find_owner(self.directory.path)
-        if status is None or owner is None or status.state is not RunPhase.RUNNING:
-            return 0
-        return status.epoch if status.epoch == owner.epoch else 0
+    def sweep(self, ranks: int, tasks: int, what: str = "call: held_tasks:held", more: str = "") -> None:
+        """Start a sweep of so many tasks."""
+        self.start(
+            f"name: held\nsweep:\n  {what}\n  parameters: {{i: {{range: [0, {tasks}]}}}}\n{more}\n", ranks
+        )
 
     def until_epoch(self, epoch: int) -> None:
+        """Wait for a hub."""
         began = time.monotonic()
         self.until(lambda: self.epoch() >= epoch)
         print(f"epoch {epoch} began after {time.monotonic() - began:.2f} s")
 
-    def go(self) -> None:
-        (self.place / "go").touch()
-
-    def ends_well(self, tasks: int) -> None:
-        """All tasks succeeded, each counted once, by the run's own word."""
-        assert self.started.wait() == 0, self.started.output
-        status = find_status(self.directory.status)
-        assert status is not None
-        assert (status.state, status.counts) == (RunPhase.COMPLETE, {"succeeded": tasks}), self.started.output
-        table = columns(read_results(self.directory))
-        assert table["i"] == list(range(tasks))
-        assert set(table["state"]) == {"succeeded"}
-        assert f"complete ({tasks} succeeded" in self.started.output
-
-    def hubs(self) -> list[int]:
-        """The epochs of hubs that followed another, as the journal has them."""
-        return [
-            event.epoch
-            for record in read_journal(self.directory.journal)
-            for event in record.events
-            if isinstance(event, HubReplaced)
-        ]
-
 
 @pytest.fixture
-def job(tmp_path: Path, runner) -> Job:
-    return Job(tmp_path, runner)
+def job(tmp_path: Path, runner) -> HeldJob:
+    return HeldJob(tmp_path, runner)
 
 
 @pytest.mark.parametrize("what", ["call: held_tasks:held", COMMAND], ids=["call", "command"])
-def test_what_runs_when_the_hub_dies_goes_on_and_is_not_run_again(job: Job, what: str) -> None:
-    job.start(4, 12, what)
+def test_what_runs_when_the_hub_dies_goes_on_and_is_not_run_again(job: HeldJob, what: str) -> None:
+    job.sweep(4, 12, what)
     job.until(lambda: len(job.marks()) == 3)
     job.kill(0)
     job.until_epoch(2)
@@ -160,23 +98,22 @@ def test_what_runs_when_the_hub_dies_goes_on_and_is_not_run_again(job: Job, what
     assert job.hubs() == [2]
 
 
-def test_three_hubs_die_one_after_the_other_and_no_result_is_lost(job: Job) -> None:
+def test_three_hubs_die_one_after_the_other_and_no_result_is_lost(job: HeldJob) -> None:
     tasks = 3000
-    job.start(5, tasks, "call: held_tasks:brief")
+    job.sweep(5, tasks, "call: held_tasks:brief")
     for epoch in (1, 2, 3):
         job.until_epoch(epoch)
         seen = len(job.marks())
         job.until(lambda: len(job.marks()) > seen + 20)  # noqa: B023 - used in this round only
         job.kill(epoch - 1)
     job.ends_well(tasks)
-    table = columns(read_results(job.directory))
-    assert table["result"] == [i * i for i in range(tasks)]
+    assert job.table()["result"] == [i * i for i in range(tasks)]
     assert job.hubs()[-1] == 4
 
 
 @pytest.mark.parametrize(("ranks", "dead"), [(6, (0, 1, 2)), (4, (0, 1, 2)), (4, (0, 2, 3)), (2, (0,))])
-def test_many_die_at_once(job: Job, ranks: int, dead: tuple[int, ...]) -> None:
-    job.start(ranks, 10)
+def test_many_die_at_once(job: HeldJob, ranks: int, dead: tuple[int, ...]) -> None:
+    job.sweep(ranks, 10)
     job.until(lambda: len(job.marks()) == ranks - 1)
     at_work = {name for name, ran in job.marks().items() if int(ran[0]) not in dead}
     job.kill(*dead)
@@ -186,8 +123,8 @@ def test_many_die_at_once(job: Job, ranks: int, dead: tuple[int, ...]) -> None:
     assert {len(job.marks()[name]) for name in at_work} == {1}, "what a survivor ran was run again"
 
 
-def test_a_hub_that_was_only_stopped_is_fenced_when_it_wakes(job: Job) -> None:
-    job.start(4, 12, more="heartbeat: {interval_s: 0.2, timeout_s: 1.5}")
+def test_a_hub_that_was_only_stopped_is_fenced_when_it_wakes(job: HeldJob) -> None:
+    job.sweep(4, 12, more="heartbeat: {interval_s: 0.2, timeout_s: 1.5}")
     job.until(lambda: len(job.marks()) == 3)
     old = job.process(0)
     old.suspend()
@@ -203,17 +140,8 @@ def test_a_hub_that_was_only_stopped_is_fenced_when_it_wakes(job: Job) -> None:
     assert job.hubs() == [2]
 
 
-def test_a_hub_that_stays_stopped_holds_up_nobody(job: Job) -> None:
-    job.start(3, 6, more="heartbeat: {interval_s: 0.2, timeout_s: 1.5}")
-    job.until(lambda: len(job.marks()) == 2)
-    job.process(0).suspend()
-    job.until_epoch(2)
-    job.go()
-    job.ends_well(6)
-
-
-def test_a_rank_that_should_follow_and_hangs_is_passed_and_obeys_when_it_wakes(job: Job) -> None:
-    job.start(4, 9)
+def test_a_rank_that_should_follow_and_hangs_is_passed_and_obeys_when_it_wakes(job: HeldJob) -> None:
+    job.sweep(4, 9)
     job.until(lambda: len(job.marks()) == 3)
     hung = job.process(1)
     hung.suspend()
@@ -230,17 +158,17 @@ def test_a_rank_that_should_follow_and_hangs_is_passed_and_obeys_when_it_wakes(j
     assert {len(ran) for ran in job.marks().values()} == {1}
 
 
-def test_the_hub_dies_at_the_very_beginning(job: Job) -> None:
-    job.start(3, 6)
+def test_the_hub_dies_at_the_very_beginning(job: HeldJob) -> None:
+    job.sweep(3, 6)
     job.until(lambda: (job.directory.path / "owner").exists())
     job.kill(0)
     job.go()
     job.ends_well(6)
 
 
-def test_the_hub_dies_when_all_is_done(job: Job) -> None:
+def test_the_hub_dies_when_all_is_done(job: HeldJob) -> None:
     job.go()
-    job.start(3, 6)
+    job.sweep(3, 6)
     job.until(lambda: any(job.directory.checkpoints.glob("checkpoint-*")))
     try:
         job.kill(0)
@@ -249,30 +177,8 @@ def test_the_hub_dies_when_all_is_done(job: Job) -> None:
     job.ends_well(6)
 
 
-def test_a_group_goes_on_without_the_hub(job: Job) -> None:
-    more = "  resources: {ranks: 2}"
-    job.start(4, 2, f"call: held_tasks:together\n{more}")
-    job.until(lambda: [len(ran) for ran in job.marks().values()] == [2])
-    job.kill(0)
-    job.until_epoch(2)
-    job.go()
-    job.ends_well(2)
-    assert [len(ran) for ran in job.marks().values()] == [2, 2]
-
-
-def test_a_group_that_lost_a_member_with_the_hub_is_run_again(job: Job) -> None:
-    job.start(4, 1, "call: held_tasks:together\n  resources: {ranks: 2}")
-    job.until(lambda: [len(ran) for ran in job.marks().values()] == [2])
-    member = int(job.marks()["0"][0])
-    job.kill(0, member)
-    job.until_epoch(2)
-    job.go()
-    job.ends_well(1)
-    assert len(job.marks()["0"]) == 4
-
-
-def test_ctrl_c_stops_a_run_under_its_second_hub_and_it_can_be_resumed(job: Job, runner) -> None:
-    job.start(3, 6)
+def test_ctrl_c_stops_a_run_under_its_second_hub_and_it_can_be_resumed(job: HeldJob) -> None:
+    job.sweep(3, 6)
     job.until(lambda: len(job.marks()) == 2)
     job.kill(0)
     job.until_epoch(2)
@@ -281,12 +187,12 @@ def test_ctrl_c_stops_a_run_under_its_second_hub_and_it_can_be_resumed(job: Job,
     job.go()
     assert job.started.wait() == 4, job.started.output
     assert json.loads(job.directory.status.read_text())["epoch"] == 2
-    job.started = runner("resume", job.directory.path, "-n", 3)
+    job.resume(3)
     job.ends_well(6)
     assert {len(ran) for ran in job.marks().values()} == {1}
 
 
-def test_a_python_program_cannot_be_followed_and_its_workers_end(job: Job, environ) -> None:
+def test_a_python_program_cannot_be_followed_and_its_workers_end(job: HeldJob, environ) -> None:
     (job.place / "program.py").write_text(
         "from mpiexec_runner import ParallelExecutor\n"
         "from held_tasks import held\n"
@@ -295,11 +201,8 @@ def test_a_python_program_cannot_be_followed_and_its_workers_end(job: Job, envir
     )
     launcher = find_launcher(find_library(), "mpiexec", os.environ)
     options = ["--oversubscribe", "--with-ft", "ulfm", "-n", "3"]
-    conftest = sys.modules[type(job._runner("--help")).__module__]
     argv = [str(launcher.path), *options, sys.executable, "program.py"]
-    job.started = conftest.Started(
-        argv, job.place, environ | {"PYTHONPATH": f"{environ['PYTHONPATH']}:{job.place}"}
-    )
+    job.started = Started(argv, job.place, environ | {"PYTHONPATH": f"{environ['PYTHONPATH']}:{job.place}"})
     job.until(lambda: len(job.marks()) == 2)
     hub = next(p for p in job.started.family() if _is_rank(p, 0))
     hub.kill()

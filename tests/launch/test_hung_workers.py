@@ -149,25 +149,6 @@ def test_a_stopped_worker_comes_back_and_every_result_counts_once(start, tmp_pat
     assert not left_over(begun(tmp_path).values())
 
 
-def test_a_stopped_worker_that_never_comes_back_costs_nobody_else_anything(start, tmp_path):
-    job = start(
-        """
-        sweep: {call: "hung:until_told", parameters: {i: {range: [0, 6]}}}
-        heartbeat: {interval_s: 0.3, timeout_s: 3}
-        """,
-        3,
-    )
-    assert job.until(lambda: len(set(begun(tmp_path).values())) == 2)
-    (stopped, *_) = begun(tmp_path).values()
-    os.kill(stopped, signal.SIGSTOP)
-    assert job.until(lambda: "suspect: silent for" in job.output)
-    (tmp_path / "go").touch()
-    assert job.wait() == 0, job.output
-    assert "lost: silent for" in job.output
-    assert table_of(tmp_path)["result"] == [i * i for i in range(6)]
-    assert not left_over([stopped])
-
-
 def test_a_call_that_keeps_the_lock_and_works_is_waited_for(start, tmp_path):
     job = start(
         """
