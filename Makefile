@@ -12,8 +12,9 @@ SIZES  ?= 1 2 3 5
 LAUNCH ?= tests/launch tests/hosts
 SEEDS  ?= 10000
 FIRST  ?= 0
+STORM_S ?= 600
 
-.PHONY: demo test test-plain test-mpi soak lint format docs bench clean
+.PHONY: demo test test-plain test-mpi soak storm lint format docs bench clean
 
 demo: $(VENV)/.installed-examples
 	$(BIN)/mpiexec-runner run configs/digits_sweep.yaml -n 4
@@ -30,6 +31,9 @@ test-mpi: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.sim.soak --first $(FIRST) --seeds $(SEEDS)
+
+storm: $(VENV)/.installed-test
+	STORM_S=$(STORM_S) $(BIN)/python -m pytest -q -s tests/launch/faults/test_storm.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
