@@ -177,6 +177,9 @@ class VirtualGroups:
         self._ranks: tuple[int, ...] = ()
         self.key = (0, 0)
 
+    def follow(self, hub: int) -> None:
+        """Here all ranks hear each other directly."""
+
     def meet(
         self, ranks: tuple[int, ...], key: tuple[int, int], stopped: Callable[[], bool]
     ) -> object | None:

@@ -17,6 +17,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_every_promise_names_one() -> None:
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "shown by" not in line]
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if "shown by" not in row]
     assert rows
     assert not [row for row in rows if not _SHOWN.search(row)]
