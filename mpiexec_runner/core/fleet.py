@@ -6,6 +6,7 @@ placing a task does not grow with the number of workers.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -289,29 +290,40 @@ class Fleet:
         ``also_gone``: or those that are lost, and may come back.
         """
         wanted = requirement.needs.ranks if requirement.gang else 1
-        fitting = 0
+        most, at_once = self._most_on_host(), 0
+        on_host: Counter[str] = Counter()
         for worker in self._state.workers.values():
             if (also_gone or worker.state not in GONE) and shape_of(worker).fits(requirement.needs):
-                fitting += 1
-                if fitting >= wanted:
+                on_host[worker.host] += 1
+                at_once += on_host[worker.host] <= most
+                if at_once >= wanted:
                     return True
         return False
+
+    def _most_on_host(self) -> int:
+        usage = self._state.usage
+        return MANY if usage is None else usage.most_on_host
 
     def why_never(self, requirement: Requirement) -> str:
         """Why no worker could run such a task, in words."""
         needs = requirement.needs
-        lacks: dict[str, int] = {}
-        fitting = 0
+        lacks: Counter[str] = Counter()
+        on_host: Counter[str] = Counter()
         for worker in self._state.workers.values():
             if worker.state in GONE:
                 continue
             lack = shape_of(worker).lacks(needs)
             if lack:
-                lacks[lack] = lacks.get(lack, 0) + 1
+                lacks[lack] += 1
             else:
-                fitting += 1
-        if fitting:
-            return f"it needs {needs.ranks} workers at once, and {fitting} fit"
+                on_host[worker.host] += 1
+        if on_host:
+            fitting, most = on_host.total(), self._most_on_host()
+            at_once = sum(min(most, number) for number in on_host.values())
+            short = f"it needs {needs.ranks} workers at once, and {at_once} "
+            if at_once < fitting:
+                return f"{short}of the {fitting} that fit may work at once: limits.per_host is {most}"
+            return f"{short}fit"
         if not lacks:
             return "no worker is there"
         # The lack that most workers have says best what to change.

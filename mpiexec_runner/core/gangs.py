@@ -7,10 +7,12 @@ small tasks fill the gaps.
 """
 
 import math
+from collections import Counter
 
-from mpiexec_runner.core.fleet import Fleet, ends_before_gang, host_room, shape_of
+from mpiexec_runner.core.fleet import MANY, Fleet, ends_before_gang, host_room, shape_of
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.core.tasks import Task, Worker
+from mpiexec_runner.model.tasks import TaskState
 
 
 class Gangs:
@@ -59,19 +61,34 @@ class Gangs:
         if state.reserved_for == task.spec.id and all(worker.takes_work for worker in self._reserved):
             return
         self.clear()
-        fitting = [
-            (state.now + worker.backlog_s * worker.slowness / max(1, worker.slots), worker.id, worker)
-            for worker in state.workers.values()
-            if worker.takes_work and shape_of(worker).fits(needs)
-        ]
-        if len(fitting) < needs.ranks:
+        by_time = sorted(
+            (worker for worker in state.workers.values() if worker.takes_work),
+            key=lambda worker: (self._free_at(worker), worker.id),
+        )
+        most = MANY if state.usage is None else state.usage.most_on_host
+        on_host: Counter[str] = Counter()
+        kept: list[Worker] = []
+        for worker in by_time:
+            if len(kept) < needs.ranks and on_host[worker.host] < most and shape_of(worker).fits(needs):
+                on_host[worker.host] += 1
+                kept.append(worker)
+        if len(kept) < needs.ranks:
             return
-        soonest = sorted(fitting, key=lambda entry: entry[:2])[: needs.ranks]
-        begins = max(soonest[-1][0], state.now)
-        for _, _, worker in soonest:
+        if most < MANY:
+            kept += _in_the_way(kept, by_time, {host: most - number for host, number in on_host.items()})
+        begins = max(state.now, *map(self._free_at, kept))
+        for worker in kept:
             worker.reserved_until = begins
-            self._reserved.append(worker)
+        self._reserved += kept
         state.reserved_for = task.spec.id
+
+    def _free_at(self, worker: Worker) -> float:
+        """When a worker is expected to have done what it holds."""
+        now, left_s = self._state.now, worker.backlog_s * worker.slowness
+        for task in worker.tasks.values():
+            if task.state is TaskState.RUNNING and task.worker == worker.id:
+                left_s -= min(now - task.began, task.expected_s * worker.slowness)
+        return now + max(0.0, left_s) / max(1, worker.slots)
 
     def clear(self) -> None:
         """Give the reserved workers free."""
@@ -86,3 +103,17 @@ class Gangs:
     def reserves(self) -> bool:
         """Whether workers are kept for a gang."""
         return bool(self._reserved)
+
+
+def _in_the_way(kept: list[Worker], by_time: list[Worker], spare: dict[str, int]) -> list[Worker]:
+    """Those who would take the room on their hosts that a gang needs: all but the ``spare`` latest there."""
+    chosen = {worker.id for worker in kept}
+    found: list[Worker] = []
+    for worker in reversed(by_time):
+        if worker.id in chosen or worker.host not in spare:
+            continue
+        if worker.slots <= spare[worker.host]:
+            spare[worker.host] -= worker.slots
+        else:
+            found.append(worker)
+    return found

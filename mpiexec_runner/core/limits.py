@@ -48,6 +48,11 @@ class Usage:
         rooms += [limits.per_label[label] - self.by_label[label] for label in labels]
         return max(0, min(rooms, default=2**31))
 
+    @property
+    def most_on_host(self) -> int:
+        """How many tasks, or ranks of a gang, a host may have at the same time."""
+        return self._limits.per_host or 2**31
+
     def room_on(self, host: str) -> int:
         """How many more tasks a host has room for."""
         per_host = self._limits.per_host

@@ -139,10 +139,20 @@ def test_a_worker_that_is_throttled():
 
 
 def test_hosts_have_no_room_for_all_of_a_group():
-    told = Story(kind(1, needs=PAIR), limits=LimitSettings(per_host=1))
+    told = Story(kind(1, needs=PAIR), kind(2), limits=LimitSettings(per_host=1))
     told.join(1, 2)
     told.on(submitted(1))
-    assert told.tell(1)[1] == "limits.per_host: it is a group of 2, and hosts have room for 1 of 2"
+    short = "it needs 2 workers at once, and 1 of the 2 that fit may work at once: limits.per_host is 1"
+    assert told.tell(1)[1] == f"no worker can run it: {short}"
+
+
+def test_hosts_have_no_room_for_all_of_a_group_now():
+    told = Story(kind(1, needs=PAIR), kind(2), limits=LimitSettings(per_host=1))
+    told.arrive(3, WorkerInfo("other", 3))
+    told.on(submitted(1, kind=2))
+    told.join(1, 2)
+    told.on(submitted(2))
+    assert told.tell(2)[1] == "limits.per_host: it is a group of 2, and hosts have room for 1 of 2"
 
 
 def test_what_needs_other_workers_is_not_before_it():

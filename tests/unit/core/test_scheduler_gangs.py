@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from core_env import (
     Env,
+    began,
     cancel,
     died,
     end_attempts,
@@ -14,13 +15,17 @@ from core_env import (
     kind,
     note,
     ok,
+    over,
     returned,
     settle,
     submitted,
 )
 
-from mpiexec_runner.model.commands import RunGroup
+from mpiexec_runner.core.settings import LimitSettings
+from mpiexec_runner.model.commands import RunEnd, RunGroup
+from mpiexec_runner.model.events import SubmissionsClosed, WorkerJoined
 from mpiexec_runner.model.tasks import Needs, TaskState
+from mpiexec_runner.model.workers import WorkerInfo
 
 EnvOf = Callable[..., Env]
 
@@ -113,3 +118,45 @@ def test_a_stuck_rank_is_disabled_until_it_comes_out(pair: Env) -> None:
     pair.on(finished(1, ended(1)))
     pair.sent(group(pair, 2, 1, 2))
     pair.are(TaskState.ASSIGNED, 2)
+
+
+def on_hosts(env: Env, **workers: str) -> None:
+    """Let workers join, each from a host: ``w1="a"``."""
+    for name, host in workers.items():
+        env.arrive(int(name[1:]), WorkerInfo(host, int(name[1:]), slots=1))
+
+
+def test_a_group_that_a_limit_never_lets_begin_is_refused(env_of: EnvOf) -> None:
+    trio = kind(1, needs=Needs(ranks=3))
+    env = env_of(trio, limits=LimitSettings(per_host=1), expected=4)
+    on_hosts(env, w1="a", w2="a", w3="a")
+    env.on(submitted(1))
+    env.on(WorkerJoined(4, 0, WorkerInfo("b", 4, slots=1)))
+    env._unclaimed.clear()
+    why = "it needs 3 workers at once, and 2 of the 4 that fit may work at once: limits.per_host is 1"
+    env.are(TaskState.FAILED, 1)
+    assert env.state.whys[1] == (TaskState.FAILED, f"no worker can run it: {why}")
+
+
+def test_what_is_left_of_the_hosts_has_to_be_enough_for_a_group(env_of: EnvOf) -> None:
+    env = env_of(kind(1, needs=Needs(ranks=2)), limits=LimitSettings(per_host=1), expected=3)
+    on_hosts(env, w1="a", w2="a", w3="b")
+    env.on(died(3), submitted(1), SubmissionsClosed())
+    env.sent(note(3, "lost: rank died"))
+    env.silence(89.9, 1, 2)
+    env.on(after_s=0.2)
+    env.sent(over(RunEnd.STARVED, "no worker that is left can run what is left: 1 tasks"))
+
+
+def test_others_on_its_hosts_leave_room_for_a_group_that_waits(env_of: EnvOf) -> None:
+    env = env_of(kind(1, needs=Needs(ranks=2)), kind(2, expected_s=10.0), limits=LimitSettings(per_host=1))
+    on_hosts(env, w1="a", w2="a", w3="a", w4="b", w5="b", w6="b")
+    env.on(submitted(1, kind=2))
+    env.sent(env.run(1, {1: 1}))
+    env.on(submitted(2, kind=2), began(1, (1, 1)), after_s=5.0)
+    env.sent(env.run(4, {2: 1}))
+    env.on(began(4, (2, 1)), submitted(3), submitted(*range(4, 20), kind=2), after_s=1.0)
+    env.on(finished(1, ok(1)), after_s=4.0)
+    env.sent(settle(ok(1)))
+    env.on(finished(4, ok(2)), after_s=5.0)
+    env.sent(settle(ok(2)), group(env, 3, 1, 4))
