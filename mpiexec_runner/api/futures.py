@@ -7,7 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from typing import Any, Protocol
 
 from typing_extensions import override
@@ -53,7 +53,9 @@ class RemoteTraceback(Exception):
 
 
 def value_of(outcome: Outcome, blobs: BlobPort) -> Any:
-    """The result of a task that succeeded; raises what one that did not raised."""
+    """The result of a task that succeeded; raises what one that did not raised, or that it was cancelled."""
+    if outcome.verdict is Verdict.CANCELLED:
+        raise CancelledError("the task was cancelled")
     if outcome.failure is not None:
         raise exception_of(outcome.failure)
     if outcome.blob is None:
@@ -151,8 +153,7 @@ class MapResults:
 
     def withdraw(self, task: int, state: TaskState, why: str) -> None:
         """See :class:`Waiting`."""
-        cancelled = state is TaskState.CANCELLED
-        self._here[task] = TaskFailed("the task was cancelled" if cancelled else why)
+        self._here[task] = CancelledError(why) if state is TaskState.CANCELLED else TaskFailed(why)
         self._arrived.set()
 
     def broken(self, task: int, error: BaseException) -> None:

@@ -69,7 +69,7 @@ class AutoScaler:
     def _park(self, workers: list[int]) -> None:
         for worker in workers:
             self._parked.add(worker)
-            self._session.post(WorkerSwitched(worker, False, PARKED))
+            self._session.post(WorkerSwitched(worker, False, PARKED, by_hand=False))
 
     def stop(self) -> None:
         """Wake all."""

@@ -145,7 +145,7 @@ class Control:
                 self._out.append(NoteWorker(one.id, "enabled"))
             self._state.ready.unpark()
         else:
-            worker.disabled = DISABLED + (f": {event.why}" if event.why else "")
+            worker.disabled = _why_disabled(event)
             self._fleet.changed(worker)
             self._out.append(NoteWorker(worker.id, worker.disabled))
             self.take_back_unbegun(worker)
@@ -166,3 +166,9 @@ class Control:
             if its and worker != NOBODY:
                 self._state.workers[worker].retracting = True
                 self._out.append(RetractTasks(worker, its))
+
+
+def _why_disabled(event: WorkerSwitched) -> str:
+    if event.by_hand or not event.why:
+        return f"{DISABLED}: {event.why}" if event.why else DISABLED
+    return event.why

@@ -103,8 +103,8 @@ class Outcomes:
             state.superseded += 1
         elif self.let_go(worker, task):
             state.superseded += 1  # its twin goes on
-        elif self._failed_for_good(worker, task, outcome):
-            settled.append(outcome)
+        else:
+            self._fail(worker, task, outcome, settled)
 
     def came_out(self, worker: Worker) -> None:
         """A worker begins anew: it is stuck in no gang any more."""
@@ -222,16 +222,17 @@ class Outcomes:
         heir.running += task.state is TaskState.RUNNING
         return True
 
-    def _failed_for_good(self, worker: Worker, task: Task, outcome: Outcome) -> bool:
-        """Settle the failure of the last attempt of a task; False when it is to be tried again."""
+    def _fail(self, worker: Worker, task: Task, outcome: Outcome, settled: list[Outcome]) -> None:
+        """Settle the failure of the last attempt of a task, unless it is to be tried again."""
         state = self._state
         task.crashes = 0
-        if task.cancelling:
+        if task.cancelling:  # however it ended: nobody wants to know what became of it
             state.move(task, TaskState.CANCELLED)
-            return True
+            settled.append(msgspec.structs.replace(outcome, verdict=Verdict.CANCELLED))
+            return
         if outcome.verdict is Verdict.CANCELLED:  # the run is being abandoned: the task is for the next life
             state.make_ready(task, front=True)
-            return False
+            return
         worker.failed += 1
         worker.busy_s += outcome.elapsed_s
         state.tally.failures += 1
@@ -239,7 +240,8 @@ class Outcomes:
         again = self._decide(task, outcome)
         if again is None or not self._raise_memory(task, again.memory_factor):
             state.move(task, TaskState.FAILED)
-            return True
+            settled.append(outcome)
+            return
         task.retries += 1
         state.tally.retries += 1
         if again.elsewhere:
@@ -247,7 +249,6 @@ class Outcomes:
             if worker.id not in avoided:
                 avoided.append(worker.id)
         state.postpone(task, state.now + again.delay_s)
-        return False
 
     def _decide(self, task: Task, outcome: Outcome) -> Again | None:
         failure = outcome.failure or Failure(FailureClass.EXCEPTION, "it gave no reason")
@@ -340,8 +341,7 @@ class Outcomes:
             if counts is not None and id_ != counted_on:
                 state.workers[id_].busy_s += counts.elapsed_s
         if gang.failed is not None:
-            if self._failed_for_good(state.workers[gang.failed_on], task, gang.failed):
-                settled.append(gang.failed)
+            self._fail(state.workers[gang.failed_on], task, gang.failed, settled)
         elif gang.led is not None:
             first = state.workers[gang.workers[0]]
             self._succeed(first, task, gang.led)

@@ -126,11 +126,15 @@ class RebalanceRequested(Event, frozen=True, tag="rebalance"):
 
 
 class WorkerSwitched(Event, frozen=True, tag="switch"):
-    """Somebody disabled a worker (it finishes what it has and gets nothing new) or enabled it again."""
+    """A worker is disabled (it finishes what it has and gets nothing new), or enabled again.
+
+    ``by_hand``: somebody asked for it, and ``why`` is what they said; else that is the whole reason.
+    """
 
     worker: int
     enabled: bool
     why: str = ""
+    by_hand: bool = True
 
 
 class WorkerJoined(Event, frozen=True, tag="join"):

@@ -144,11 +144,11 @@ class StepAside:
             for worker in state.workers.values()
             if worker is not own and worker.state not in GONE and not worker.disabled
         ]
-        aside = own.disabled.endswith(self.WHY)
+        aside = own.disabled == self.WHY
         if self._is_needed(state, any(other.tasks for other in others)) or not others:
             return [WorkerSwitched(self._rank, enabled=True)] if aside else ()
         if not own.disabled and not own.tasks:
-            return [WorkerSwitched(self._rank, enabled=False, why=self.WHY)]
+            return [WorkerSwitched(self._rank, enabled=False, why=self.WHY, by_hand=False)]
         return ()
 
     def _is_needed(self, state: RunState, others_work: bool) -> bool:

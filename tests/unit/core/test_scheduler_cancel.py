@@ -26,10 +26,11 @@ from core_env import (
     submitted,
     welcome,
 )
+from msgspec.structs import replace
 
 from mpiexec_runner.core.tasks import NOBODY
 from mpiexec_runner.model.events import CancelRequested, RunOpened
-from mpiexec_runner.model.tasks import TaskState
+from mpiexec_runner.model.tasks import TaskState, Verdict
 
 EnvOf = Callable[..., Env]
 
@@ -113,7 +114,7 @@ def test_cancel_but_it_finishes_anyway(at_worker: Env) -> None:
 
 def test_cancel_and_it_fails_meanwhile_is_not_tried_again(at_worker: Env) -> None:
     at_worker.on(finished(1, failed(1)))
-    at_worker.sent(settle(failed(1)), at_worker.run(1, {2: 1}))
+    at_worker.sent(settle(replace(failed(1), verdict=Verdict.CANCELLED)), at_worker.run(1, {2: 1}))
     at_worker.are(TaskState.CANCELLED, 1)
 
 

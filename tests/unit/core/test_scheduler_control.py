@@ -173,6 +173,8 @@ def test_a_disabled_worker_gives_back_what_has_not_begun(busy: Env) -> None:
     busy.on(submitted(5))
     busy.on(WorkerSwitched(1, True))
     busy.sent(note(1, "enabled"), busy.run(1, {5: 1}))
+    busy.on(WorkerSwitched(1, False, "it leads now", by_hand=False))
+    busy.sent(note(1, "it leads now"), retract(1, (5, 1)))
 
 
 def test_one_enabled_worker_opens_all_of_its_excluded_host(env_of: EnvOf) -> None:

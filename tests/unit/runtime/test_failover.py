@@ -506,9 +506,9 @@ def fleet(*states: WorkerState) -> RunState:
 def test_the_worker_beside_a_hub_steps_aside_for_others_and_comes_back_when_they_are_gone() -> None:
     aside = StepAside(1)
     state = fleet(WorkerState.ALIVE, WorkerState.ALIVE)
-    aside_now = WorkerSwitched(1, enabled=False, why=StepAside.WHY)
+    aside_now = WorkerSwitched(1, enabled=False, why=StepAside.WHY, by_hand=False)
     assert list(aside.events(state)) == [aside_now]
-    state.workers[1].disabled = f"disabled by hand: {StepAside.WHY}"
+    state.workers[1].disabled = StepAside.WHY
     assert list(aside.events(state)) == []
     state.workers[2].state = WorkerState.LOST
     assert list(aside.events(state)) == [WorkerSwitched(1, enabled=True)]
@@ -528,7 +528,7 @@ def test_it_finishes_what_it_runs_first_and_leaves_people_their_word() -> None:
 def test_it_works_where_the_others_cannot_do_what_is_left() -> None:
     aside = StepAside(1)
     state = fleet(WorkerState.ALIVE, WorkerState.ALIVE)
-    state.workers[1].disabled = f"disabled by hand: {StepAside.WHY}"
+    state.workers[1].disabled = StepAside.WHY
     task = Task(TaskSpec(1, 1, b""), Kind(ECHO))
     state.tasks[1] = task
     state.counts[0] += 1
