@@ -48,8 +48,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 def take(state: RunState) -> Snapshot:
     """Record ``state`` as it is now."""
+    facts = Facts(**{name: getattr(state, name) for name in Facts.__struct_fields__})
+    facts.suspects = set(sorted(state.suspects))  # noqa: C414 - equal states have equal snapshots
     return Snapshot(
-        facts=Facts(**{name: getattr(state, name) for name in Facts.__struct_fields__}),
+        facts=facts,
         kinds=list(state.kinds.values()),
         tasks=[TaskRecord(*[getattr(task, name) for name in _TASK]) for task in state.tasks.values()],
         queue=[task.spec.id for task in state.ready],

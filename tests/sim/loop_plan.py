@@ -133,6 +133,9 @@ def draw_plan(seed: int) -> Plan:
     lives = [
         _draw_life(draws, heartbeat, most, len(tasks), work_s) for _ in range(draws.choice([1, 2, 3, LIVES]))
     ]
+    longest_s = fates.longest_s(task.id for task in tasks if kinds[task.kind - 1].needs.ranks > 1)
+    for life in lives:  # a rank without threads says nothing for as long as a group lasts
+        life.threaded |= longest_s >= timeout_s
     last = lives[-1]
     last.trip, last.disk = None, []
     last.faults = [fault for fault in last.faults if fault.rank != 0 or fault.what == "hang"]
@@ -149,7 +152,7 @@ def draw_plan(seed: int) -> Plan:
         heartbeat,
         LimitSettings(
             concurrent=draws.choice([None, None, None, 2, 5]),
-            # A gang that its host may never take at once waits for ever, so far (see the core).
+            # Those that are left at last may all be on one host.
             per_host=draws.choice([None, None, None, max(2, most)]),
             per_label=draws.choice([{}, {}, {"licence": 1}]),
         ),

@@ -6,7 +6,7 @@ It stands where ``runtime/attempts.py`` is. The user's code is not what is teste
 import itertools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from loop_net import LOOK_S, VirtualTransport
@@ -39,6 +39,19 @@ class Fates:
     """Kinds with results that travel beside the message."""
     adding: frozenset[int] = frozenset()
     """Tasks that add two more to the run."""
+
+    def longest_s(self, tasks: Iterable[int]) -> float:
+        """How long any attempt of some tasks may take, in seconds."""
+        return max((self._drags(self.lasts_s[task]) for task in tasks), default=0.0)
+
+    def lasts(self, task: int, attempt: int) -> float:
+        """How long an attempt takes, in seconds."""
+        lasts_s = self.lasts_s.get(task, 0.01)
+        drags = self.draws(task, 1000 + attempt).random() < self.drag
+        return self._drags(lasts_s) if drags else lasts_s
+
+    def _drags(self, lasts_s: float) -> float:
+        return lasts_s * 10 + 0.5 if self.drag else lasts_s
 
     def draws(self, task: int, attempt: int) -> random.Random:
         return random.Random(f"{self.seed}/fate/{task}/{attempt}")
@@ -123,7 +136,7 @@ class VirtualAttempts:
         try:
             if beside is not None and beside.group:
                 return self._together(held, kind, stopped)
-            self._stage.sleep(began + self._lasts_s(spec, number))
+            self._stage.sleep(began + self._fates.lasts(spec.id, number))
             return self._ending(spec, number, kind, began)
         finally:
             self._watcher.ended(holder, spec, number)
@@ -135,7 +148,7 @@ class VirtualAttempts:
 
         def function(comm: object) -> Result:
             began = stage.now
-            ends = began + self._lasts_s(spec, number)
+            ends = began + self._fates.lasts(spec.id, number)
             while stage.now < ends:
                 if groups.is_broken or groups.lost():
                     return self._failed(spec, number, began, "mpi4py.MPI.Exception"), []
@@ -149,7 +162,7 @@ class VirtualAttempts:
         self._check_arguments(held, kind)
         self._watcher.begun(self.holder, spec, number)
         began = self._stage.now
-        ends = began + self._lasts_s(spec, number)
+        ends = began + self._fates.lasts(spec.id, number)
         timeout_s = kind.spec.timeout_s
         late = timeout_s is not None and ends > began + timeout_s
         ends = began + timeout_s if late else ends
@@ -168,12 +181,6 @@ class VirtualAttempts:
         running = VirtualRunning(next(self._descriptors), ends, end, obstinate_s, reason)
         running.holder = self.holder
         return running
-
-    def _lasts_s(self, spec: TaskSpec, number: int) -> float:
-        lasts_s = self._fates.lasts_s.get(spec.id, 0.01)
-        if self._fates.draws(spec.id, 1000 + number).random() < self._fates.drag:
-            lasts_s = lasts_s * 10 + 0.5
-        return lasts_s
 
     def _ending(self, spec: TaskSpec, number: int, kind: KnownKind, began: float) -> Result:
         draws, elapsed_s = self._fates.draws(spec.id, number), self._stage.now - began
