@@ -92,7 +92,9 @@ class Outcomes:
         state = self._state
         id_ = task.spec.id
         current = worker is not None and state.attempt_on(task, worker) == outcome.attempt
-        if task.kind.is_gang:
+        if not 0 < outcome.attempt <= task.attempt and id_ in state.blockers:
+            state.superseded += 1  # nobody was sent it: what it depends on is not at its end
+        elif task.kind.is_gang:
             state.superseded += 1  # one rank of a gang that is no more: its value is not that of all
         elif outcome.verdict is Verdict.SUCCEEDED:
             if current and id_ in state.twins and worker.id != task.worker:  # type: ignore[union-attr]

@@ -151,3 +151,11 @@ def test_a_task_that_was_cancelled_in_the_queue_and_is_retried_runs_once(env: En
     env.sent(cancelled(1))
     env.on(RetryRequested((1,)))
     assert len(env.state.ready) == 2
+
+
+def test_a_result_of_what_was_never_sent_and_still_waits_does_not_count(env_of: EnvOf) -> None:
+    env = env_of()
+    env.on(submitted(1), task(2, 1))
+    env.on(finished(1, ok(2)))
+    env.are(TaskState.WAITING, 2)
+    assert env.state.superseded == 1
