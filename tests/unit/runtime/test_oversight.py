@@ -1,5 +1,6 @@
 """The call of a group is ended for its time and memory, and left when it has been."""
 
+import itertools
 import signal
 import threading
 import time
@@ -38,7 +39,7 @@ def test_who_does_not_leave_is_given_up() -> None:
 
 @pytest.mark.parametrize("sleeps", [True, False])
 def test_a_call_is_left_when_it_was_told_to(sleeps: bool) -> None:
-    ended, begun = threading.Event(), threading.Event()
+    ended, begun, left = threading.Event(), threading.Event(), threading.Event()
     watched = Oversight(0, 1.0, float("inf"), 0.0)
 
     def call() -> None:
@@ -52,12 +53,15 @@ def test_a_call_is_left_when_it_was_told_to(sleeps: bool) -> None:
         watched.press(0.0)
         ended.set()
         watched.end(0.0)
-        watched.press(INTERRUPT_AFTER_S)
+        presses = itertools.count(1)
+        while not left.wait(0.1):  # a signal just before the call begins to wait does not wake it
+            watched.press(next(presses) * INTERRUPT_AFTER_S)
 
     helper = threading.Thread(target=press)
     helper.start()
     with pytest.raises(oversight.Interrupted):
         interruptible(call, ended.is_set)()
+    left.set()
     helper.join()
     assert signal.getsignal(oversight.INTERRUPT) is signal.SIG_DFL
 
