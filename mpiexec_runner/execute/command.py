@@ -177,7 +177,9 @@ def start(
         if place.directory:
             if number > 1:
                 left_files.remove(place.directory)
-            Path(place.directory, "params.json").write_text(json.dumps(fields, default=str))
+            if fields:
+                with open(f"{place.directory}/params.json", "w") as file:  # noqa: PTH123 - for each command
+                    file.write(json.dumps(fields, default=str))
     except Exception as error:  # noqa: BLE001 - a bad task must not end its worker
         return _not_started(spec, number, began, f"{type(error).__name__}: {error}", error)
     try:
@@ -212,7 +214,7 @@ class Streams:
         if not self._named:
             self.out, self.err = _nameless(), _nameless()
             return
-        self.out, self.err = (_fresh(Path(directory), name, number) for name in ("stdout", "stderr"))
+        self.out, self.err = (_fresh(directory, name, number) for name in ("stdout", "stderr"))
 
     def trim_if_huge(self) -> None:
         """While the command runs, let no stream grow to many times its limit."""
@@ -253,12 +255,12 @@ def _nameless() -> IO[bytes]:
     return tempfile.TemporaryFile("a+b", 0)
 
 
-def _fresh(directory: Path, name: str, number: int) -> IO[bytes]:
+def _fresh(directory: str, name: str, number: int) -> IO[bytes]:
     """An empty file for a stream; what an earlier attempt wrote stays beside it as ``name.N``."""
-    path = directory / name
-    if number > 1 and path.exists():
-        path.rename(directory / f"{name}.{number - 1}")
-    return path.open("a+b", 0)
+    path = f"{directory}/{name}"
+    if number > 1 and Path(path).exists():
+        Path(path).rename(f"{path}.{number - 1}")
+    return open(path, "a+b", 0)  # noqa: PTH123 - for each command; whoever asked closes it
 
 
 def _template(work: object) -> str | tuple[str, ...]:

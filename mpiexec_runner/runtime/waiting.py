@@ -13,6 +13,8 @@ SPIN_S = 100e-6
 """How long a rank only yields after traffic. The hub's pauses are mostly longer: its ranks are at work."""
 IDLE_SPIN_S = 1e-3
 """The same for a worker, which waits only when it has nothing to do: the next task is mostly on its way."""
+POLL_S = 1e-3
+"""The shortest wait for descriptors; ``poll(2)`` counts in milliseconds."""
 LONGEST_S = 0.005
 
 
@@ -43,7 +45,10 @@ class Waiter:
         """How long the next wait is to be, in seconds, when something is due at ``until`` (monotonic)."""
         now = time.monotonic()
         idle_s = now - self._last
-        step_s = 0.0 if idle_s < self._spin_s else min(idle_s / 4, self._longest_s)
+        if self._watched:  # what runs beside needs the core, and wakes us
+            step_s = min(max(idle_s / 4, POLL_S), self._longest_s)
+        else:
+            step_s = 0.0 if idle_s < self._spin_s else min(idle_s / 4, self._longest_s)
         return max(0.0, min(step_s, until - now))
 
     def wait(self, until: float) -> None:
