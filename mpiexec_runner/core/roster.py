@@ -106,7 +106,7 @@ class Roster:
         for worker in state.workers.values():
             if worker.state in GONE:
                 continue
-            worker.heard = state.now
+            worker.heard, worker.called = state.now, True
             if worker.state is not WorkerState.JOINING:
                 state.move_worker(worker, WorkerState.JOINING)
             self._fleet.changed(worker)
@@ -143,7 +143,8 @@ class Roster:
         self._throttle(worker, event.load)
         if before.health is not event.load.health:
             self._note_health(worker)
-        if worker.state is WorkerState.JOINING and event.incarnation == worker.incarnation:
+        welcomed = event.incarnation == worker.incarnation and not worker.called
+        if worker.state is WorkerState.JOINING and welcomed:
             self._state.move_worker(worker, WorkerState.ALIVE)
             self._fleet.changed(worker)
 
@@ -176,7 +177,7 @@ class Roster:
         if worker.state is not WorkerState.JOINING:
             self._state.move_worker(worker, WorkerState.JOINING)
         worker.incarnation += 1
-        worker.retracting = worker.robbed = False
+        worker.called = worker.retracting = worker.robbed = False
         self._heartbeats.begin_again(worker)
         self._hosts.forget(worker)
         self._fleet.changed(worker)

@@ -79,6 +79,8 @@ class Worker(msgspec.Struct):
     beat_at: float = 0.0
     gaps: list[float] = []
     seen_at: float = -math.inf
+    called: bool = False
+    """By a new hub, and it has not answered: what it said before was meant for the last one."""
 
     def take_load(self, load: Load) -> None:
         """Take in what a heartbeat told."""

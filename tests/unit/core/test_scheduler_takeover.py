@@ -67,6 +67,18 @@ def test_what_a_worker_runs_stays_with_it(two: Env) -> None:
     two.finish()
 
 
+def test_a_beat_from_before_the_call_is_no_answer_to_it(env_of: EnvOf) -> None:
+    env = env_of(kind(1))
+    env.join(1)
+    env.on(HubReplaced(2, 1))
+    env.on(beat(1), submitted(1))
+    env.sent()
+    env.on(called(1))
+    env.sent(void(1))
+    env.on(beat(1, 2))
+    env.sent(env.run(1, {1: 1}))
+
+
 def test_what_it_does_not_run_goes_to_others(two: Env) -> None:
     two.on(called(1))
     two.sent(void(1))
