@@ -6,6 +6,7 @@ the first command's start to the last one's end.
 
 import functools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -23,12 +24,12 @@ from benchmarks.measure import (
     scratch,
     wall_s,
 )
-from benchmarks.report import Row, compare
+from benchmarks.report import Missing, Row, compare
 from mpiexec_runner.storage.journal_reader import read_journal
 from mpiexec_runner.storage.rundir import RunDirectory
 
-OURS = "ours, task_dirs"
-HYPERQUEUE = "HyperQueue"
+KEPT, NOT_KEPT = "ours, task_dirs", "ours, no task_dirs"
+HYPERQUEUE, HYPERQUEUE_KEPT = "HyperQueue", "HyperQueue, output in files"
 TIMES_HYPERQUEUE = 3.0
 SLOTS = RANKS - 1
 
@@ -42,19 +43,27 @@ def commands(timing: Timing) -> list[Row]:
         for_parallel = _write(folder / "parallel.txt", "/bin/true", fewer)
         one = _write(folder / "one.txt", "/bin/true", 1)
         contestants = {
-            OURS: functools.partial(_ours, as_list, task_dirs=True),
-            "ours, no task_dirs": functools.partial(_ours, as_list, task_dirs=False),
+            KEPT: functools.partial(_ours, as_list, task_dirs=True),
             "ours, task_dirs, by the shell": functools.partial(_ours, as_lines, task_dirs=True),
+            HYPERQUEUE_KEPT: functools.partial(_hyperqueue, fewer, "files"),
+            NOT_KEPT: functools.partial(_ours, as_list, task_dirs=False),
             HYPERQUEUE: functools.partial(_hyperqueue, fewer),
             "GNU Parallel": functools.partial(_parallel, for_parallel, one, fewer),
             "bare subprocess.Popen": functools.partial(python, "benchmarks.contestants.popen_loop", many),
         }
         found = in_turns(contestants, timing.rounds)
     wholes = {name: told for name, told in found.items() if name.startswith("ours")}
-    targets = {HYPERQUEUE: TIMES_HYPERQUEUE}
+    kept = {name: told for name, told in found.items() if "files" in name or ", task_dirs" in name}
+    others = {name: told for name, told in found.items() if name not in kept}
+
+    def rows(what: str, those: Mapping[str, list[Found] | Missing], ours: str, other: str) -> list[Row]:
+        rates = numbers(those, "rate")
+        return compare(what, "commands/s", rates, ours=ours, targets={other: TIMES_HYPERQUEUE})
+
     return [
-        *compare("no-op commands, 2 slots", "commands/s", numbers(found, "rate"), ours=OURS, targets=targets),
-        *compare("same, whole run without launch", "commands/s", numbers(wholes, "whole_rate"), ours=OURS),
+        *rows("no-op commands, 2 slots, a directory and output files each", kept, KEPT, HYPERQUEUE_KEPT),
+        *rows("no-op commands, 2 slots, no files", others, NOT_KEPT, HYPERQUEUE),
+        *compare("same, whole run without launch", "commands/s", numbers(wholes, "whole_rate"), ours=KEPT),
     ]
 
 
@@ -81,9 +90,9 @@ def _ours(tasks: Path, *, task_dirs: bool) -> Found:
     return {"rate": count / (ended.max() - started.min()), "whole_rate": count / (times[-1] - times[0])}
 
 
-def _hyperqueue(count: int) -> Found:
+def _hyperqueue(count: int, *how: str) -> Found:
     needs_package("hyperqueue")
-    return python("benchmarks.contestants.hyperqueue_cluster", count)
+    return python("benchmarks.contestants.hyperqueue_cluster", count, *how)
 
 
 def _parallel(tasks: Path, one: Path, count: int) -> Found:

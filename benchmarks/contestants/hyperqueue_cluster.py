@@ -2,6 +2,8 @@
 
 The client of the wheel looks once a second whether a job is done. So a marker with a lower priority, which
 runs when all others have been started, tells the end to the millisecond.
+
+``... hyperqueue_cluster COUNT [files]``: with ``files`` each command has a directory with its output in it.
 """
 
 import sys
@@ -18,11 +20,12 @@ from benchmarks.contestants.work import tell
 LOOK_EVERY_S = 0.002
 
 
-def run_commands(client: Client, count: int, marker: Path) -> float:
+def run_commands(client: Client, count: int, marker: Path, output: Path | None = None) -> float:
     """Run ``/bin/true`` ``count`` times; the seconds from submitting to the end."""
     job = Job(max_fails=None)
-    for _ in range(count):
-        job.program(["/bin/true"], stdout=None, stderr=None)
+    for number in range(count):
+        out, err = (output and str(output / str(number) / name) for name in ("stdout", "stderr"))
+        job.program(["/bin/true"], stdout=out, stderr=err)
     job.program(["/bin/touch", str(marker)], stdout=None, stderr=None, priority=-1)
     begin = time.perf_counter()
     submitted = client.submit(job)
@@ -38,5 +41,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, LocalCluster(folder) as cluster:
         cluster.start_worker(WorkerConfig(cores=2))
         connected = cluster.client()
+        output = Path(folder, "output") if sys.argv[2:] == ["files"] else None
         run_commands(connected, 50, Path(folder, "warm"))
-        tell(rate=commands / run_commands(connected, commands, Path(folder, "done")))
+        tell(rate=commands / run_commands(connected, commands, Path(folder, "done"), output))
+        if output is not None and len(list(output.glob("*/stdout"))) != commands:
+            raise SystemExit("it did not write what it was to write")
