@@ -4,8 +4,8 @@ It moves the rank's worker beside a hub in the same process, and ends the proces
 the hub does is ``run.py``'s; whether and when this rank is the one is ``runtime/failover.py``'s.
 """
 
+import functools
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 from mpiexec_runner.app import ranks
 from mpiexec_runner.app.doors import OwnDoors
 from mpiexec_runner.errors import ExitCode, Fenced, RunnerError
+from mpiexec_runner.runtime.clock import SYSTEM, Clock, Thread
 from mpiexec_runner.runtime.worker import Worker
 from mpiexec_runner.storage.lease import Lease
 from mpiexec_runner.storage.owner import Owner, is_here
@@ -76,6 +77,8 @@ class Takeover:
         Leads the run to its end; returns the exit code of this process.
     say
         Prints a line for the user.
+    clock
+        Starts the hub's thread.
     """
 
     def __init__(
@@ -84,12 +87,14 @@ class Takeover:
         run_dir: str,
         lead: Callable[[Office], int],
         say: Callable[[str], None],
+        clock: Clock = SYSTEM,
     ) -> None:
         self.run_dir = run_dir
         self.worker: Worker | None = None
         self._transport, self._lead, self._say = transport, lead, say
         self._doors = OwnDoors(transport, say)
-        self._thread: threading.Thread | None = None
+        self._clock = clock
+        self._thread: Thread | None = None
 
     def lead(self, lease: Lease, former: Owner | None, gone: Mapping[int, str]) -> None:
         """See :class:`~mpiexec_runner.runtime.failover.Heir`."""
@@ -100,8 +105,7 @@ class Takeover:
         self.worker.move_to(shared.worker_end)
         workers = [rank for rank in range(shared.size) if rank not in gone and shared.leads_to(rank)]
         office = Office(lease, former, shared, workers, gone, self.worker)
-        self._thread = threading.Thread(target=self._run, args=(office,), name="hub", daemon=True)
-        self._thread.start()
+        self._thread = self._clock.start(functools.partial(self._run, office), "hub")
 
     def meet(self, directory: Path, owner: Owner) -> bool:
         """See :class:`~mpiexec_runner.runtime.failover.Heir`."""

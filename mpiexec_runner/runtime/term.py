@@ -3,7 +3,6 @@
 It knows neither leases nor who follows; for the workers' side see ``failover.py``.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +11,7 @@ from mpiexec_runner.core.settings import HeartbeatSettings
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.model.events import AnyEvent, WorkerSwitched
 from mpiexec_runner.model.messages import Kept, Pulse, RollCall
+from mpiexec_runner.runtime.clock import SYSTEM, Clock, Thread
 from mpiexec_runner.storage.port import JournalPort
 from mpiexec_runner.transport import codec
 from mpiexec_runner.transport.port import Transport
@@ -36,6 +36,8 @@ class Term:
         How often it shows that it lives, and how long it may be silent.
     gone
         Ranks that are not to be listened to any more.
+    clock
+        What it goes by.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Term:
         call: RollCall,
         heartbeat: HeartbeatSettings,
         gone: Iterable[int] = (),
+        clock: Clock = SYSTEM,
     ) -> None:
         self._transport, self._workers, self._gone = transport, set(workers), set(gone)
         silence_s = heartbeat.timeout_s if transport.threaded else 0.0
@@ -53,8 +56,8 @@ class Term:
         self.epoch = call.epoch
         self.stall_s = min(LONGEST_STALL_S, heartbeat.timeout_s / 2)
         """A hub that was away for longer may have been replaced meanwhile."""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._clock, self._over = clock, clock.signal()
+        self._thread: Thread | None = None
         self._called = False
         self._taken: Counter[int] = Counter()
         self._told: dict[int, int] = {}
@@ -69,7 +72,7 @@ class Term:
         for rank in tuple(self._workers):
             self.call(rank)
         if self._transport.threaded:
-            self._thread.start()
+            self._thread = self._clock.start(self._beat, "pulse")
 
     def call(self, rank: int) -> None:
         """Call a worker, which may be new. From any thread."""
@@ -93,7 +96,7 @@ class Term:
     def end(self) -> None:
         """Be silent from now on."""
         self._over.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _beat(self) -> None:

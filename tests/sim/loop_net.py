@@ -63,7 +63,7 @@ class Network:
     size
         How many ranks.
     delays
-        Of each rank's links to and from rank 0.
+        Of each rank's links to and from those below it.
     cuts
         When who is cut off.
     seed
@@ -86,7 +86,7 @@ class Network:
         if source in self.dead or dest in self.dead:
             return
         link = self._links.setdefault((source, dest), _Link())
-        delay_s = self._delays[source or dest].draw(self.draws)
+        delay_s = self._delays[max(source, dest)].draw(self.draws)
         arrives = max(link.free_at, self.stage.now + delay_s)
         while (cut := self._cut_at(source, dest, arrives)) is not None:
             arrives = cut.ends + delay_s
@@ -147,6 +147,9 @@ class VirtualTransport:
         self.news: list[tuple[int, str]] = []
         self.flying = 0
         self.before_send: Callable[[], None] = lambda: None
+
+    def leads_to(self, rank: int) -> bool:
+        return rank < self.size
 
     def send(self, dest: int, body: object, buffers: Sequence[object] = ()) -> None:
         self.before_send()

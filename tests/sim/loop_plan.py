@@ -38,6 +38,7 @@ from mpiexec_runner.model.tasks import (
 from mpiexec_runner.policies.placement import PLACEMENTS
 
 LIVES = 4
+HUB = -1
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Fault:
     what: str
     """``kill`` (the others are told), ``vanish`` (they are not), or ``hang`` for ``lasts_s``."""
     rank: int
+    """``HUB`` for whoever leads then."""
     lasts_s: float = 0.0
 
 
@@ -75,6 +77,8 @@ class LifePlan:
     disk: list[DiskFault] = field(default_factory=list)
     requests: list[tuple[float, AnyEvent]] = field(default_factory=list)
     threaded: bool = True
+    follows: bool = False
+    """Whether another rank leads when the hub is gone; else the life ends with it."""
 
     @property
     def horizon(self) -> float:
@@ -140,6 +144,8 @@ def draw_plan(seed: int) -> Plan:
     last.trip, last.disk = None, []
     last.faults = [fault for fault in last.faults if fault.rank != 0 or fault.what == "hang"]
     last.requests = [one for one in last.requests if not isinstance(one[1], DrainRequested)]
+    for number, life in enumerate(lives):
+        _draw_failover(random.Random(f"{seed}/failover/{number}"), life, work_s)
     return Plan(
         seed,
         SchedulerSettings(
@@ -253,6 +259,19 @@ def _draw_life(
         life.disk.append(DiskFault(at, at + draws.choice([0.01, 1.0, 20.0]), code, of_syncs))
     life.requests = _draw_requests(draws, ranks, span, tasks)
     return life
+
+
+def _draw_failover(draws: random.Random, life: LifePlan, work_s: float) -> None:
+    """Let some lives go on without their hub, and that one die or hang, and those that follow."""
+    # Without threads nobody can follow; a disk that refuses ends the job.
+    if not life.threaded or life.disk or draws.random() < 0.4:
+        return
+    life.follows, life.power, life.cuts = True, False, []
+    span = 0.5 + work_s / life.workers / life.slots
+    for _ in range(draws.choice([0, 1, 2, 3])):
+        what = draws.choice(["kill", "kill", "vanish", "hang"])
+        lasts_s = draws.choice([3.0, 15.0, 40.0]) if what == "hang" else 0.0
+        life.faults.append(Fault(draws.uniform(0.0, span), what, HUB, lasts_s))
 
 
 def _draw_requests(

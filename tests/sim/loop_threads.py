@@ -17,6 +17,8 @@ EPOCH = 1_700_000_000.0
 LEAST_S = 1e-6
 """No wait is shorter, so that nobody can keep the turn for ever."""
 LONGEST_S = 3600.0
+LOOKS_EVERY_S = 0.5
+"""Who waits for packets looks this often, though nobody wakes it: it is not absent meanwhile."""
 STUCK_S = 120.0
 """Real seconds after which a step is taken to have blocked for real."""
 
@@ -288,7 +290,7 @@ class VirtualWaiter(Waiter):
         return min(max(0.0, until - self._stage.now), LONGEST_S)
 
     def wait(self, until: float) -> None:
-        self._stage.pause(until)
+        self._stage.pause(min(until, self._stage.now + LOOKS_EVERY_S))
 
 
 class VirtualSignal:

@@ -96,6 +96,18 @@ class LoopWatch(Watch):
 
     def life_begins(self, state: RunState, surely: set[int]) -> None:
         """What the record says at the start of a life: nothing is missing that was safe."""
+        self._find(state, surely)
+        self._running.clear()
+        self._given.clear()
+        self._began.clear()
+        self._ends = []
+
+    def hub_follows(self, core: TaskScheduler) -> None:
+        """Another hub has replayed the record, in the same life: workers go on, and nothing is missing."""
+        self._find(core.state, set(self.settled))
+        self._core = core
+
+    def _find(self, state: RunState, surely: set[int]) -> None:
         found = {id_: task.state for id_, task in state.tasks.items() if task.state.terminal}
         for task in surely:
             assert found.get(task) == self.settled[task], (
@@ -107,11 +119,7 @@ class LoopWatch(Watch):
         # What was handled and is on record, though its process died before it could tell.
         self.settled = found
         self._told = set()
-        self._running.clear()
-        self._given.clear()
-        self._began.clear()
         self._pending = None
-        self._ends = []
 
     def safe(self, synced: Position | None) -> set[int]:
         """Tasks whose end must be found by the next life; after a power cut those that were synced."""

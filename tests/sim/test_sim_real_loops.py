@@ -9,7 +9,9 @@ import os
 import pytest
 from loop_world import simulate
 
+from mpiexec_runner.runtime.failover import Allegiance
 from mpiexec_runner.runtime.holdings import Line
+from mpiexec_runner.runtime.hub import Hub
 from mpiexec_runner.runtime.interpreter import Interpreter
 from mpiexec_runner.runtime.worker import Worker
 from mpiexec_runner.storage.journal import JournalWriter
@@ -53,6 +55,8 @@ _append = JournalWriter.append
         (JournalWriter, "append", _loses_a_record),
         (Interpreter, "_welcome", lambda self, command: None),
         (Worker, "_say_goodbye", lambda self: None),
+        (Hub, "_notice_absence", lambda self: None),
+        (Allegiance, "look", lambda self, now: None),
     ],
 )
 def test_a_defect_is_found(monkeypatch: pytest.MonkeyPatch, where: type, name: str, defect: object) -> None:
@@ -65,3 +69,8 @@ def test_a_defect_is_found(monkeypatch: pytest.MonkeyPatch, where: type, name: s
 def _simulate_many() -> None:
     for seed in range(100):
         simulate(seed)
+
+
+@pytest.mark.parametrize("seed", [39, 44])
+def test_hubs_follow_one_another(seed: int) -> None:
+    assert max(simulate(seed).hubs) == 3
