@@ -320,14 +320,16 @@ def _stand_by(
     witness: Witness | None = None,
 ) -> None:
     seen: collections.Counter[int] = collections.Counter()
+    began = time.monotonic()
     while process.poll() is None:
         if patience.is_at_its_end():
             end_launched(process, patience.grace_s)
             break
         if witness is not None:
             witness.look(process.pid)
-        # A lost SIGCHLD costs a second, nothing more.
-        ready, _, _ = select.select([pipe], [], [], LOOK_EVERY_S)
+        # A lost SIGCHLD costs a second, nothing more. Ranks are to be seen before they can die.
+        pause_s = min(LOOK_EVERY_S, 0.05 + (time.monotonic() - began) / 4)
+        ready, _, _ = select.select([pipe], [], [], pause_s)
         for number in os.read(pipe, 256) if ready else b"":
             if number == signal.SIGCHLD:
                 continue

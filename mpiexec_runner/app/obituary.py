@@ -67,9 +67,19 @@ class Death(msgspec.Struct, frozen=True):
 
 
 class Witness:
-    """Keeps the end of what a launcher says, and an eye on its ranks."""
+    """Keeps the end of what a launcher says, and an eye on its ranks.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    words
+        Are all in the command line of each rank.
+    """
+
+    def __init__(self, *words: str) -> None:
+        self._words = set(words)
+        self._ranks: set[psutil.Process] = set()
+        self.has_lost_one = False
+        """Whether a rank that was seen on this host has ended."""
         self._said = b""
         self._closings: int | None = None
         self._segments: set[str] = set()
@@ -89,13 +99,19 @@ class Witness:
         return _ALL_WELL.sub(b"", part)
 
     def look(self, launcher: int) -> None:
-        """Find what the ranks below a launcher share; to be called now and then."""
+        """Find the ranks below a launcher, and what they share; to be called now and then."""
+        self.has_lost_one = self.has_lost_one or not all(map(_lives, self._ranks))
         if self._looks >= LOOKS:
             return
         self._looks += 1
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(launcher).children():
                 self._segments |= find_segments(child.pid)
+            top = psutil.Process(launcher)
+            # Its own words are also those of what it has forked, until that becomes something else.
+            lines = {child: _command_line(child) for child in top.children(recursive=True)}
+            own = _command_line(top)
+            self._ranks |= {child for child, line in lines.items() if line != own and self._words <= {*line}}
 
     def find_death(self) -> Death | None:
         """The first death, if it can be told."""
@@ -149,6 +165,20 @@ def live_visibly(environ: Mapping[str, str]) -> None:
             file = os.open(Path(folder, rank), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _LATER)
             os.close(file)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _by_description(text: str) -> int:

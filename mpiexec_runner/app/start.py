@@ -96,7 +96,8 @@ def start(request: Request, launch: Launch, say: Say) -> int:
         directory = create(config, request.run_dir)
     before = find_status(directory.status)
     epoch = before.epoch if before else 0
-    box, asked, witness = ControlBox(directory.control), list[str](), Witness()
+    box, asked = ControlBox(directory.control), list[str]()
+    witness = Witness(RANK_COMMAND, str(directory.path))
     try:
         planned = plan(request, launch, str(directory.path), config.workers)
         for warning in planned.warnings:
@@ -104,7 +105,7 @@ def start(request: Request, launch: Launch, say: Say) -> int:
         code = run_launched(
             planned,
             on_interrupt=lambda number, count: asked.extend(_ask(directory, box, number, count)),
-            over=_Over(directory, epoch),
+            over=_Over(directory, epoch, witness),
             witness=witness,
         )
         death = witness.find_death()
@@ -122,15 +123,18 @@ def start(request: Request, launch: Launch, say: Say) -> int:
 class _Over:
     """Whether the launcher has nothing to wait for: the run has ended, or nobody leads it any more.
 
-    Another rank may follow a hub that died, and gets the time to do so.
+    Another rank may follow a hub that died, and gets the time to do so. Before the run has begun, nobody can:
+    MPI's own start does not survive the death of a rank, and the others wait for it for ever.
     """
 
-    def __init__(self, directory: RunDirectory, epoch_before: int) -> None:
-        self._directory, self._epoch = directory, epoch_before
+    def __init__(self, directory: RunDirectory, epoch_before: int, witness: Witness) -> None:
+        self._directory, self._epoch, self._witness = directory, epoch_before, witness
         self._headless_since = math.inf
 
     def __call__(self) -> bool:
         if _end_of(self._directory, self._epoch) is not None:
+            return True
+        if self._witness.has_lost_one and not _has_begun(self._directory, self._epoch):
             return True
         if not _is_headless(self._directory, self._epoch):
             self._headless_since = math.inf
@@ -161,6 +165,12 @@ def _end_of(directory: RunDirectory, epoch_before: int) -> int | None:
     return status.exit_code if status is not None and status.epoch > epoch_before else None
 
 
+def _has_begun(directory: RunDirectory, epoch_before: int) -> bool:
+    """Whether a rank has taken the lead of a life after ``epoch_before``."""
+    owner = find_owner(directory.path)
+    return owner is not None and owner.epoch > epoch_before
+
+
 def _is_headless(directory: RunDirectory, epoch_before: int) -> bool:
     """Whether the hub of a life after ``epoch_before`` died; one on another host is left to its ranks."""
     owner = find_owner(directory.path)
@@ -184,7 +194,8 @@ def _judge(
         if death is not None:
             say(f"error: {death}")
         say(f"error: the ranks ended (launcher exit code {launcher_code}) before the run began")
-        return launcher_code or int(ExitCode.INTERNAL)
+        told = launcher_code in (ExitCode.USAGE, ExitCode.CONFIG)  # by a rank, which has said why
+        return launcher_code if told else int(ExitCode.INTERNAL)
     if death is not None:
         say(f"error: {death}, and the job with it: this MPI, as it was started, survives no death")
     say(

@@ -1,12 +1,15 @@
 """What launchers say of a death; the lines are as Open MPI 5.0, MPICH 5.0 and Slurm 22.05 print them."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
-from mpiexec_runner.app.obituary import Death, Witness
+from mpiexec_runner.app.obituary import Death, Witness, _lives
 
 OPEN_MPI = b"""prterun noticed that process rank 2 with PID 7143 on node vm exited on
 signal 9 (Killed).
@@ -69,6 +72,39 @@ def test_of_ranks_that_ended_alike_the_first_is_the_one_that_was_seen_to_end_fir
     witness.hear(b"[mpiexec@vm] Exit codes: [vm] 9,9,9,0\n")
     assert witness.find_death() == Death(2, "vm", 9)
     witness.close()
+
+
+def test_the_end_of_a_rank_that_was_seen_is_noticed():
+    script = "sh -c 'sleep 300; :' sh rank dir & sh -c 'sleep 300; :' sh else & echo; wait"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    ) as launcher:
+        try:
+            assert launcher.stdout.readline()
+            witness = Witness("rank", "dir")
+            children = psutil.Process(launcher.pid).children()
+            rank = wait_for(lambda: [child for child in children if "rank" in child.cmdline()])[0]
+            other = wait_for(lambda: [child for child in children if "else" in child.cmdline()])[0]
+            witness.look(launcher.pid)
+            other.kill()
+            wait_for(lambda: not _lives(other))
+            witness.look(launcher.pid)
+            assert not witness.has_lost_one
+            rank.kill()
+            wait_for(lambda: not _lives(rank))
+            witness.look(launcher.pid)
+            assert witness.has_lost_one
+            witness.close()
+        finally:
+            os.killpg(launcher.pid, signal.SIGKILL)
+
+
+def wait_for(what):
+    give_up = time.monotonic() + 60
+    while not (found := what()):
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+    return found
 
 
 def test_that_all_ranks_ended_well_is_not_for_people():
