@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import psutil
 import pytest
@@ -142,9 +143,16 @@ def has_ulfm():
     return find_launcher(find_library(), "auto", os.environ).ulfm
 
 
+def is_sleep_of(process: psutil.Process, run_dir: Path) -> bool:
+    try:
+        told = process.environ().get("MPIEXEC_RUNNER_RUN_DIR")
+        return process.name() == "sleep" and told == str(run_dir)
+    except psutil.Error:  # it has ended
+        return False
+
+
 def test_a_rank_survives_what_its_tasks_do(runner, tmp_path):
     job = start(runner, tmp_path, RUN, 2)
-    before = {process.pid for process in psutil.process_iter()}
     assert job.wait() == 1, job.output[-5000:]
     table = table_of(runner, job)
     for name, task in table.items():
@@ -155,8 +163,7 @@ def test_a_rank_survives_what_its_tasks_do(runner, tmp_path):
     assert table["look-after"]["result"] == table["look-before"]["result"]
     assert job.output.count("a line on stdout") == 2
     assert (tmp_path / "run/tasks/0000-0999/loud-command/stdout").stat().st_size < 5 * 2**20
-    left = [process for process in psutil.process_iter() if process.pid not in before]
-    assert not [process for process in left if process.name() == "sleep"]
+    assert not [process for process in psutil.process_iter() if is_sleep_of(process, tmp_path / "run")]
 
 
 LETHAL = """
