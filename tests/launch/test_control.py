@@ -20,16 +20,17 @@ pytestmark = pytest.mark.launches
 
 NAMES = ("first", "second", "third", "fourth")
 DEFAULTS = "defaults: {retries: {max: 0}}\n"
+SENT_AHEAD = "scheduler: {prefetch_s: 60, work_stealing: false, speculation: false}\n"
 
 
 class Gated:
     """A run of tasks that each wait for a gate of their own; with one worker unless told otherwise."""
 
-    def __init__(self, runner: Callable, directory: Path, ranks: int = 2) -> None:
+    def __init__(self, runner: Callable, directory: Path, ranks: int = 2, settings: str = DEFAULTS) -> None:
         self._runner, self._directory, self.run_dir = runner, directory, directory / "run"
         wait = f"while ! test -e {directory}/open-%s; do sleep 0.01; done; test ! -e {directory}/bad-%s"
         tasks = [f"  - {{id: {name}, command: '{wait % (name, name)}'}}" for name in NAMES]
-        (directory / "gated.yaml").write_text(DEFAULTS + "tasks:\n" + "\n".join(tasks) + "\n")
+        (directory / "gated.yaml").write_text(settings + "tasks:\n" + "\n".join(tasks) + "\n")
         self.job = runner("run", "gated.yaml", "-n", ranks, "--run-dir", "run")
 
     def open(self, *names: str) -> None:
@@ -48,6 +49,10 @@ class Gated:
     def state(self) -> RunState:
         """What is on record now."""
         return read_state(RunDirectory.open(self.run_dir))
+
+    def workers(self) -> dict[str, int]:
+        """Which worker holds a task."""
+        return {name_of(task): task.worker for task in self.state().tasks.values()}
 
     def are(self, state: TaskState) -> set[str]:
         return {name_of(task) for task in self.state().tasks.values() if task.state is state}
@@ -236,19 +241,21 @@ def test_an_urgent_task_goes_first(gated):
     assert run.job.wait() == 0, run.job.output
 
 
-def test_a_disabled_worker_gets_nothing_until_it_is_enabled(gated):
+def test_a_disabled_worker_gets_nothing_until_it_is_enabled_nor_what_was_moved_to_another(gated):
     run = gated(ranks=3)
     run.until_begun("first", "second")
-    (task,) = (task for task in run.state().tasks.values() if name_of(task) == "first")
-    rank = task.worker
+    rank, other = (run.workers()[name] for name in ("first", "second"))
     assert run.control("disable", rank, "--why", "noisy")[0] == 0
     run.open("first")
     run.until_at_end("first")
     assert run.are(TaskState.READY) == {"third", "fourth"}
+    assert run.control("move", "third", "--to", other) == (0, "move: 1 task\n")
     assert run.control("enable", rank)[0] == 0
-    run.until_begun("third")
+    run.until_begun("fourth")
+    assert run.are(TaskState.READY) == {"third"}
     run.open()
     assert run.job.wait() == 0, run.job.output
+    assert f"on rank {other}, in" in run.explain("third")[1]
 
 
 def test_a_failed_task_is_tried_once_more(gated):
@@ -260,3 +267,21 @@ def test_a_failed_task_is_tried_once_more(gated):
     assert run.control("retry", "--all-failed") == (0, "retry: 1 task\n")
     run.open()
     assert run.job.wait() == 0, run.job.output
+
+
+def test_what_was_sent_ahead_is_placed_anew(gated):
+    run = gated(ranks=3, settings=SENT_AHEAD)
+    run.until_begun("first", "second")
+    idle = run.workers()["second"]
+    run.open("first")  # how long such a task takes is known now: two of them are sent to its worker
+    run.until_begun("third")
+    ahead = run.workers()
+    assert ahead["fourth"] == ahead["third"] != idle
+    run.open("second")
+    run.until_at_end("second")
+    assert run.workers()["fourth"] == ahead["third"]
+    assert run.control("rebalance")[0] == 0
+    run.until_begun("fourth")
+    run.open()
+    assert run.job.wait() == 0, run.job.output
+    assert f"on rank {idle}, in" in run.explain("fourth")[1]

@@ -29,6 +29,7 @@ def square(i):
     return i * i
 """
 NEEDS = """
+workers: {slots: 2}
 tasks:
   - id: fill
     call: "work:fill"
@@ -41,6 +42,13 @@ tasks:
   - id: nested
     command: [PYTHON, -c, "from mpi4py import MPI; print(MPI.COMM_WORLD.size)"]
     resources: {ranks: 2}
+"""
+ON_A_DEVICE = """
+  - id: device-%d
+    command: >-
+      echo $CUDA_VISIBLE_DEVICES; cd ../../..;
+      mkdir gpu-$CUDA_VISIBLE_DEVICES && sleep 0.1 && rmdir gpu-$CUDA_VISIBLE_DEVICES
+    resources: {gpus: 1}
 """
 WORKFLOW = """
 workflow:
@@ -61,10 +69,10 @@ limits: {per_label: {licence: 2}}
 """
 
 
-def run(runner, directory, text, ranks, *options):
+def run(runner, directory, text, ranks, *options, **variables):
     (directory / "work.py").write_text(MODULE)
     (directory / "c.yaml").write_text(text)
-    job = runner("run", "c.yaml", "-n", ranks, "--run-dir", "run", *options)
+    job = runner("run", "c.yaml", "-n", ranks, "--run-dir", "run", *options, **variables)
     code = job.wait()
     shown = runner("results", "run", "--format", "json")
     assert shown.wait() == 0, job.output + shown.output
@@ -76,7 +84,8 @@ def stdout_of(directory, task):
 
 
 def test_needs_are_met_or_refused(runner, tmp_path):
-    code, table = run(runner, tmp_path, NEEDS.replace("PYTHON", sys.executable), 3)
+    text = NEEDS.replace("PYTHON", sys.executable) + "".join(ON_A_DEVICE % n for n in range(8))
+    code, table = run(runner, tmp_path, text, 3, CUDA_VISIBLE_DEVICES="0,1,5,7")
     assert code == 1, table
     states = {name: task["state"] for name, task in table.items()}
     assert states.pop("impossible") == "failed"
@@ -86,6 +95,8 @@ def test_needs_are_met_or_refused(runner, tmp_path):
     assert [table[f"leaf-{i}"]["result"] for i in range(3)] == [0, 1, 4]
     assert stdout_of(tmp_path, "threads") == "1\n"
     assert stdout_of(tmp_path, "nested") == "2\n2\n"
+    # Two at once on one device would have failed.
+    assert {stdout_of(tmp_path, f"device-{n}").strip() for n in range(8)} <= {"0", "1", "5", "7"}
 
 
 def test_dependents_of_a_failure_are_skipped_and_said(runner, tmp_path):
