@@ -7,7 +7,7 @@ import msgspec
 
 from mpiexec_runner.core.kinds import Kind
 from mpiexec_runner.core.state import RunState
-from mpiexec_runner.core.tasks import NOBODY, Task, Worker
+from mpiexec_runner.core.tasks import NOBODY, Task, Violation, Worker
 from mpiexec_runner.model.tasks import Needs, TaskState
 from mpiexec_runner.model.workers import WorkerState
 
@@ -88,6 +88,8 @@ class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
         The largest that a worker ever told, see :class:`WorkerMetrics`.
     throttled, excluded, lost_workers
         How often workers were held back by a limit, hosts excluded after failures, and workers lost.
+    violations
+        Each time that a worker was found over a limit, or a task ended for its memory, in order.
     workers
         Each worker, in the order of their ranks.
     kinds
@@ -116,6 +118,7 @@ class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     throttled: int
     excluded: int
     lost_workers: int
+    violations: tuple[Violation, ...]
     workers: tuple[WorkerMetrics, ...]
     kinds: tuple[KindMetrics, ...]
 
@@ -167,6 +170,7 @@ def measure(state: RunState, elapsed_s: float, scheduling_s: float = 0.0) -> Run
         throttled=tally.throttled,
         excluded=tally.excluded,
         lost_workers=state.lost_workers,
+        violations=tuple(state.violations),
         workers=each,
         kinds=tuple(_of_kind(kind) for kind in list(state.kinds.values()) if kind.measured),
     )

@@ -17,7 +17,7 @@ from mpiexec_runner.core.ports import Retry
 from mpiexec_runner.core.queue import Requirement
 from mpiexec_runner.core.state import RunState
 from mpiexec_runner.core.stragglers import TELLING_S, note_speed
-from mpiexec_runner.core.tasks import NOBODY, Task, Worker
+from mpiexec_runner.core.tasks import NOBODY, Task, Violation, Worker
 from mpiexec_runner.model.commands import (
     AnyCommand,
     CancelAttempts,
@@ -103,10 +103,12 @@ class Outcomes:
             settled.append(outcome)
         elif not current or worker is None:
             state.superseded += 1
-        elif self.let_go(worker, task):
-            state.superseded += 1  # its twin goes on
         else:
-            self._fail(worker, task, outcome, settled)
+            self._note_excess(worker, task, outcome)
+            if self.let_go(worker, task):
+                state.superseded += 1  # its twin goes on
+            else:
+                self._fail(worker, task, outcome, settled)
 
     def came_out(self, worker: Worker) -> None:
         """A worker begins anew: it is stuck in no gang any more."""
@@ -252,6 +254,13 @@ class Outcomes:
                 avoided.append(worker.id)
         state.postpone(task, state.now + again.delay_s)
 
+    def _note_excess(self, worker: Worker, task: Task, outcome: Outcome) -> None:
+        """Put on record that an attempt was ended because it took more memory than it may."""
+        if outcome.failure is not None and outcome.failure.kind is FailureClass.MEMORY:
+            limit, found = float(task.kind.spec.needs.memory_bytes), float(outcome.peak_memory_bytes)
+            violation = Violation("memory", worker.id, found, limit, self._state.now, task.spec.id)
+            self._state.violations.append(violation)
+
     def _decide(self, task: Task, outcome: Outcome) -> Again | None:
         failure = outcome.failure or Failure(FailureClass.EXCEPTION, "it gave no reason")
         draw = self._draw(f"retry/{task.spec.id}/{outcome.attempt}")
@@ -304,6 +313,7 @@ class Outcomes:
         if worker is None or outcome.attempt != gang.attempt or worker.id not in gang.left:
             state.superseded += 1
             return
+        self._note_excess(worker, task, outcome)
         gang.left.remove(worker.id)
         if worker.id == gang.workers[0]:
             gang.led = outcome

@@ -10,7 +10,7 @@ from mpiexec_runner.core.dispatch import Dispatcher
 from mpiexec_runner.core.fleet import GONE
 from mpiexec_runner.core.outcomes import Desk, Outcomes
 from mpiexec_runner.core.settings import LimitSettings, SchedulerSettings
-from mpiexec_runner.core.tasks import Worker
+from mpiexec_runner.core.tasks import Violation, Worker
 from mpiexec_runner.model.commands import CancelAttempts, NoteWorker, WelcomeWorker
 from mpiexec_runner.model.events import WorkerBeat, WorkerJoined, WorkerLeft, WorkersSeenWorking
 from mpiexec_runner.model.tasks import TaskState
@@ -140,7 +140,7 @@ class Roster:
         self._heartbeats.beat(worker, self._state.now)
         before = worker.load
         worker.take_load(event.load)
-        self._throttle(worker, event.load)
+        self._throttle(worker, before)
         if before.health is not event.load.health:
             self._note_health(worker)
         welcomed = event.incarnation == worker.incarnation and not worker.called
@@ -184,13 +184,30 @@ class Roster:
 
     # --- how they feel
 
-    def _throttle(self, worker: Worker, load: Load) -> None:
-        """Give nothing new to a worker whose host is over a limit, until it is not any more."""
-        why, limits = "", self._limits
-        if limits.max_cpu_percent is not None and load.cpu_percent > limits.max_cpu_percent:
-            why = f"its host is {load.cpu_percent:.0f} % busy (limit {limits.max_cpu_percent:g} %)"
-        elif limits.max_memory is not None and load.used_bytes > limits.max_memory:
-            why = f"it uses {load.used_bytes:,} bytes (limit {limits.max_memory:,})"
+    def _excess(self, load: Load) -> dict[str, tuple[float, float]]:
+        """What a worker takes too much of: how much, and the limit."""
+        limits = self._limits
+        taken = {
+            "max_cpu_percent": (load.cpu_percent, limits.max_cpu_percent),
+            "max_memory": (load.used_bytes, limits.max_memory),
+        }
+        return {
+            kind: (float(value), float(limit))
+            for kind, (value, limit) in taken.items()
+            if limit is not None and value > limit
+        }
+
+    def _throttle(self, worker: Worker, earlier: Load) -> None:
+        """Give nothing new to a worker that is over a limit, until it is not any more; each is on record."""
+        why, load = "", worker.load
+        excess, had = self._excess(load), self._excess(earlier)
+        self._state.violations += [
+            Violation(kind, worker.id, *excess[kind], self._state.now) for kind in excess if kind not in had
+        ]
+        if "max_cpu_percent" in excess:
+            why = "its host is {:.0f} % busy (limit {:g} %)".format(*excess["max_cpu_percent"])
+        elif "max_memory" in excess:
+            why = "it uses {:,.0f} bytes (limit {:,.0f})".format(*excess["max_memory"])
         elif load.health is Health.UNHEALTHY:
             why = f"{_UNHEALTHY}: {load.note}"
         before, worker.throttled = worker.throttled, why

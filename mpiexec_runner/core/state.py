@@ -13,7 +13,7 @@ from mpiexec_runner.core.kinds import Kind
 from mpiexec_runner.core.limits import Usage
 from mpiexec_runner.core.queue import ReadyQueue
 from mpiexec_runner.core.settings import LimitSettings
-from mpiexec_runner.core.tasks import NOBODY, Gang, Host, Task, Twin, Worker
+from mpiexec_runner.core.tasks import NOBODY, Gang, Host, Task, Twin, Violation, Worker
 from mpiexec_runner.core.transitions import TASK_MOVES, WORKER_MOVES
 from mpiexec_runner.errors import InvariantBroken
 from mpiexec_runner.model.events import DrainRequested
@@ -52,7 +52,8 @@ class Facts(msgspec.Struct):
     the expected time of the longest chain behind a task in seconds; under 0, that of the longest in the run.
     They were measured at ``paths_at``, and ``paths_due`` tasks that depend on others came since. ``stamps``
     counts how often a worker got room. ``degraded`` is how many workers that are there told of a problem.
-    ``suspects`` are tasks over which a worker may have been lost.
+    ``suspects`` are tasks over which a worker may have been lost. ``violations`` decide nothing; they are for
+    people.
     """
 
     epoch: int = 0
@@ -91,6 +92,7 @@ class Facts(msgspec.Struct):
     suspects: set[int] = set()
     tally: Tally = msgspec.field(default_factory=Tally)
     overdue_at: float = math.inf
+    violations: list[Violation] = []
 
 
 class RunState(Facts):

@@ -14,6 +14,21 @@ from mpiexec_runner.model.workers import Load, WorkerInfo, WorkerState
 NOBODY = -1
 
 
+class Violation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Somebody took more than a limit allows.
+
+    ``kind`` is the limit, ``max_cpu_percent`` or ``max_memory`` of a worker, or ``memory`` of a task, whose
+    number is ``task`` then. ``value`` is what was found, in percent or bytes, ``at`` when that was told.
+    """
+
+    kind: str
+    worker: int
+    value: float
+    limit: float
+    at: float
+    task: int = 0
+
+
 class Task(msgspec.Struct, gc=False):
     """A task on its way: a million of them fit in memory, so what is shared lives in its kind.
 

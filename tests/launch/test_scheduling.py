@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from mpiexec_runner.app.explain import read_state
 from mpiexec_runner.app.world import launched_ranks
+from mpiexec_runner.storage.rundir import RunDirectory
 
 pytestmark = [
     pytest.mark.launches,
@@ -97,6 +99,9 @@ def test_needs_are_met_or_refused(runner, tmp_path):
     assert stdout_of(tmp_path, "nested") == "2\n2\n"
     # Two at once on one device would have failed.
     assert {stdout_of(tmp_path, f"device-{n}").strip() for n in range(8)} <= {"0", "1", "5", "7"}
+    (violation,) = read_state(RunDirectory.open(tmp_path / "run")).violations
+    assert (violation.kind, violation.limit) == ("memory", 100 * 2**20)
+    assert violation.value > violation.limit
 
 
 def test_dependents_of_a_failure_are_skipped_and_said(runner, tmp_path):

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
-from core_env import Env, began, finished, kind, ok, settle, submitted
+from core_env import Env, began, failed, finished, kind, note, ok, settle, submitted
 
 from mpiexec_runner.core.metrics import fit, measure
+from mpiexec_runner.core.settings import LimitSettings
 from mpiexec_runner.core.state import RunState
+from mpiexec_runner.core.tasks import Violation
 from mpiexec_runner.model.commands import RunGroup
 from mpiexec_runner.model.events import WorkerBeat
-from mpiexec_runner.model.tasks import Needs
-from mpiexec_runner.model.workers import Load
+from mpiexec_runner.model.tasks import FailureClass, Needs
+from mpiexec_runner.model.workers import Load, WorkerInfo
 
 EnvOf = Callable[..., Env]
 
@@ -63,6 +66,40 @@ def test_what_runs_is_counted_and_the_largest_that_workers_told_is_kept(env_of: 
     (of_kind,) = measure(env.state, 4.0).kinds
     assert (of_kind.name, of_kind.done, of_kind.mean_s) == ("kind1", 1, 3.0)
     assert of_kind.median_s == pytest.approx(3.0, rel=0.09)
+
+
+def test_each_violation_of_a_limit_is_on_record_once(env_of: EnvOf) -> None:
+    env = env_of(
+        kind(1, needs=Needs(memory_bytes=40)), limits=LimitSettings(max_cpu_percent=90.0, max_memory=100)
+    )
+    env.arrive(1, WorkerInfo("node", 1, slots=1, memory_bytes=100))
+    env.on(submitted(1))
+    env.sent(env.run(1, {1: 1}))
+
+    def told(cpu_percent: float, used_bytes: int) -> None:
+        load = Load(cpu_percent=cpu_percent, used_bytes=used_bytes)
+        env.on(WorkerBeat(1, 1, load), after_s=1.0)
+
+    start = env.now
+    told(95.0, 50)
+    env.sent(note(1, "throttled: its host is 95 % busy (limit 90 %)"))
+    told(96.0, 200)  # one more while the first lasts
+    told(50.0, 200)
+    told(50.0, 100)
+    env.sent(note(1, "not throttled any more"))
+    told(50.0, 1200)
+    env.sent(note(1, "throttled: it uses 1,200 bytes (limit 100)"))
+    outcome = msgspec.structs.replace(failed(1, why=FailureClass.MEMORY), peak_memory_bytes=60)
+    env.on(finished(1, outcome, outcome))
+    env.sent(settle(outcome))
+    metrics = measure(env.state, 8.0)
+    assert metrics.violations == (
+        Violation("max_cpu_percent", 1, 95.0, 90.0, start + 1),
+        Violation("max_memory", 1, 200.0, 100.0, start + 2),
+        Violation("max_memory", 1, 1200.0, 100.0, start + 5),
+        Violation("memory", 1, 60.0, 40.0, start + 5, task=1),
+    )
+    assert metrics.throttled == 2
 
 
 def test_all_ranks_of_a_group_are_busy(env_of: EnvOf) -> None:
