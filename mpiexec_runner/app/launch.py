@@ -217,8 +217,8 @@ def _open_mpi_options(launcher: Launcher, *, oversubscribe: bool) -> list[str]:
     options = ["--bind-to", "none", "--stdin", "none"]
     if launcher.ulfm:
         # Without Open MPI's own failure detector (mpi_ft_detector): it takes a rank for dead whose task holds
-        # the interpreter, and with a thread of its own (mpi_ft_detector_thread) 5.0.11 was seen to crash and
-        # to hang on busy cores. Our own heartbeats find what nobody tells of.
+        # the interpreter, and with a thread of its own (mpi_ft_detector_thread) programs under 5.0.11 were
+        # seen not to end on busy cores. Our own heartbeats find what nobody tells of.
         options += ["--with-ft", "ulfm"]
     # Outside a job Open MPI counts physical cores, and would refuse hardware threads and the hub's rank.
     if oversubscribe:
