@@ -1,11 +1,14 @@
 """Attempts that failed for want of room where the run itself had none: they are not held against their tasks.
 
-It knows neither queues nor retries: it tells such attempts from others.
+It knows neither queues nor retries: it tells such attempts from others. A command that finds no room for its
+output finds none for its complaint either, and its worker may look when there is some again. So one that
+exits with a code and without a word is treated like one of which the worker knows.
 """
 
 from collections import defaultdict
 from collections.abc import Callable
 
+from mpiexec_runner.execute.ending import exit_failure
 from mpiexec_runner.model.tasks import FailureClass, Outcome, Verdict
 from mpiexec_runner.runtime.standstill import Standstill
 
@@ -47,17 +50,18 @@ class Shortage:
 
     def _is_excused(self, outcome: Outcome, now: float) -> bool:
         """Whether the run's disk was full while an attempt ran."""
-        failure, over_at = outcome.failure, self._standstill.over_at
-        if (
-            failure is None
-            or failure.kind is not FailureClass.STORAGE
-            or outcome.verdict is not Verdict.FAILED
-        ):
-            return False
-        let_off = self._let_off.get(outcome.task, ())
-        if len(let_off) >= LENIENT:
+        over_at, let_off = self._standstill.over_at, self._let_off.get(outcome.task, ())
+        if not _may_lack_room(outcome) or len(let_off) >= LENIENT:
             return False
         if over_at not in let_off and now - outcome.elapsed_s - SLACK_S <= over_at:
             return True
         self._check_room()
         return False
+
+
+def _may_lack_room(outcome: Outcome) -> bool:
+    failure, code = outcome.failure, outcome.exit_code
+    if failure is None or outcome.verdict is not Verdict.FAILED:
+        return False
+    speechless = code is not None and code > 0 and failure == exit_failure(code)
+    return speechless or failure.kind is FailureClass.STORAGE

@@ -1,8 +1,10 @@
 """Which attempts that met a full disk are made again for nothing, and which count."""
 
+import msgspec
 import pytest
 
 from mpiexec_runner.errors import StorageError, StorageFull
+from mpiexec_runner.execute.ending import exit_failure
 from mpiexec_runner.model.tasks import Failure, FailureClass, Outcome, Verdict
 from mpiexec_runner.runtime.shortage import LENIENT, Shortage
 from mpiexec_runner.runtime.standstill import Standstill
@@ -62,6 +64,19 @@ def test_who_ran_while_there_was_none_is_let_off_and_who_began_later_is_not(shor
     stand_still(standstill, 100.0, 110.0)
     early, late = failed(1, elapsed_s=50.0), failed(2, elapsed_s=5.0)
     assert shortage.split([early, late], 130.0) == ([late], [(1, 1)])
+
+
+def test_a_command_that_failed_without_a_word_meanwhile_is_let_off_and_no_other(shortage, disk, standstill):
+    silent = msgspec.structs.replace(failed(1), exit_code=1, failure=exit_failure(1))
+    spoke = msgspec.structs.replace(silent, task=2, failure=exit_failure(1, "no such file"))
+    ended = msgspec.structs.replace(silent, task=3, exit_code=-9, failure=exit_failure(-9))
+    assert shortage.split([silent, spoke], 90.0) == ([silent, spoke], [])
+    stand_still(standstill, 100.0, 110.0)
+    assert shortage.split([silent, spoke, ended], 110.1) == ([spoke, ended], [(1, 1)])
+    disk.trouble = FULL
+    assert shortage.split([spoke, ended], 130.0) == ([spoke, ended], [])
+    with pytest.raises(StorageFull):
+        shortage.split([msgspec.structs.replace(silent, task=4)], 130.0)
 
 
 def test_nobody_is_let_off_twice_for_one_standstill(shortage, standstill):
